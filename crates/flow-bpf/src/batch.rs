@@ -1,0 +1,113 @@
+//! Batch access to hash maps and per-CPU arrays, into buffers that are used again.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+    ptr,
+};
+
+use crate::error::{Error, Step};
+
+/// Room for one system call's worth of elements.
+///
+/// A batch holds whole buckets; the kernel answers ENOSPC when one bucket does not fit.
+#[derive(Debug)]
+pub(crate) struct Slab<K, V> {
+    keys: Vec<K>,
+    values: Vec<V>,
+}
+
+const START: usize = 4096;
+/// No bucket is longer: a bucket that held this many would have been a table's worth.
+const LIMIT: usize = 1 << 22;
+
+impl<K: Copy + Default, V: Copy + Default> Slab<K, V> {
+    pub(crate) fn new() -> Self {
+        Self { keys: vec![K::default(); START], values: vec![V::default(); START] }
+    }
+
+    /// Shows every element of a map without removing it.
+    pub(crate) fn read(
+        &mut self,
+        map: BorrowedFd<'_>,
+        what: &'static str,
+        sink: &mut impl FnMut(&K, &V),
+    ) -> Result<(), Error> {
+        self.walk(map, what, Step::Read, sink)
+    }
+
+    /// Removes every element of a map that nobody writes to.
+    pub(crate) fn clear(&mut self, map: BorrowedFd<'_>, what: &'static str) -> Result<(), Error> {
+        self.walk(map, what, Step::Clear, &mut |_, _| ())
+    }
+
+    fn walk(
+        &mut self,
+        map: BorrowedFd<'_>,
+        what: &'static str,
+        step: Step,
+        sink: &mut impl FnMut(&K, &V),
+    ) -> Result<(), Error> {
+        let mut cursor: Option<u64> = None;
+        loop {
+            let (count, last) = match self.call(map, step, &mut cursor) {
+                Ok(answer) => answer,
+                Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && self.grow() => continue,
+                Err(error) => return Err(Error::new(step, what, error)),
+            };
+            for (key, value) in self.keys.iter().zip(&self.values).take(count) {
+                sink(key, value);
+            }
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    fn grow(&mut self) -> bool {
+        let wider = self.keys.len() * 2;
+        self.keys.resize(wider, K::default());
+        self.values.resize(wider, V::default());
+        wider <= LIMIT
+    }
+
+    /// One call. Answers how many elements came and whether they were the last.
+    fn call(
+        &mut self,
+        map: BorrowedFd<'_>,
+        step: Step,
+        cursor: &mut Option<u64>,
+    ) -> io::Result<(usize, bool)> {
+        let call = match step {
+            Step::Clear => libbpf_sys::bpf_map_lookup_and_delete_batch,
+            _ => libbpf_sys::bpf_map_lookup_batch,
+        };
+        let mut count = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        // The kernel's cursor of a hash is a bucket number in 32 bits.
+        let mut from = cursor.unwrap_or(0);
+        let mut next = 0_u64;
+        let from: *mut u64 = if cursor.is_some() { &raw mut from } else { ptr::null_mut() };
+        // SAFETY: keys and values hold `count` elements of the map's sizes, which the
+        // types mirror; both cursors are at least as wide as the kernel's.
+        let result = unsafe {
+            call(
+                map.as_raw_fd(),
+                from.cast(),
+                (&raw mut next).cast(),
+                self.keys.as_mut_ptr().cast(),
+                self.values.as_mut_ptr().cast(),
+                &raw mut count,
+                ptr::null(),
+            )
+        };
+        if result == 0 {
+            *cursor = Some(next);
+            return Ok((count as usize, false));
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() == Some(libc::ENOENT) {
+            return Ok((count as usize, true));
+        }
+        Err(error)
+    }
+}

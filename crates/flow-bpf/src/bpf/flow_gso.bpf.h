@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What a buffer becomes on the wire. A segmented buffer carries its headers once
+ * and each of its frames repeats them, so bytes = len + (n - 1) * headers.
+ */
+#ifndef FLOW_GSO_BPF_H
+#define FLOW_GSO_BPF_H
+
+#include "parse.bpf.h"
+
+/* SCTP buffers carry one chunk list per packet (GSO_BY_FRAGS, kernel 4.8). */
+#define GSO_BY_FRAGS 0xffff
+
+#define PORT_VXLAN 4789
+#define PORT_VXLAN_LINUX 8472 /* the kernel's port before IANA assigned one */
+#define PORT_GENEVE 6081
+
+struct amount {
+	u64 packets;
+	u64 bytes;
+};
+
+/* Where an encapsulated packet starts. `ethertype` 0: there is none. */
+struct inner {
+	u32 off;
+	u32 ethertype;
+};
+
+/* The end of the transport header that starts at `off`, 0 when it is not known. */
+static __always_inline u32 inner_end(struct __sk_buff *skb, u8 protocol, u32 off)
+{
+	u8 tcp_offset;
+
+	switch (protocol) {
+	case PROTO_TCP:
+		if (bpf_skb_load_bytes(skb, off + offsetof(struct tcp_header, offset), &tcp_offset,
+				       1) ||
+		    tcp_offset < 5 << 4)
+			return 0;
+		return off + (tcp_offset >> 4) * 4;
+	case PROTO_UDP:
+		return off + UDP_LEN;
+	case PROTO_SCTP:
+		return off + SCTP_LEN;
+	default:
+		return 0;
+	}
+}
+
+static __always_inline u32 inner_ipv4(struct __sk_buff *skb, u32 off)
+{
+	struct ipv4_header ip;
+
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) || ip.version_ihl >> 4 != 4 ||
+	    (ip.version_ihl & 0xf) < 5 || ip.fragment & bpf_htons(0x1fff))
+		return 0;
+	return inner_end(skb, ip.protocol, off + (ip.version_ihl & 0xf) * 4);
+}
+
+static __always_inline u32 inner_ipv6(struct __sk_buff *skb, u32 off)
+{
+	struct {
+		u8 version_class, rest[5], next, hops;
+	} ip;
+	u32 veil = veil_of(skb->len);
+	u8 protocol;
+
+	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) || ip.version_class >> 4 != 6)
+		return 0;
+	protocol = ip.next;
+	off += sizeof(struct ipv6_header);
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < PARSE_MAX_EXTENSIONS && parse_is_extension(protocol); i++) {
+		u8 ext[2];
+
+		if (bpf_skb_load_bytes(skb, off, ext, sizeof(ext)))
+			return 0;
+		off += parse_extension_len(protocol, ext[1]) ^ veil;
+		protocol = ext[0];
+	}
+	return inner_end(skb, protocol, off);
+}
+
+/*
+ * Offset of the payload behind an encapsulated packet's headers, 0 if they are not
+ * understood. Only lengths are needed here, so this is no second run of the parser.
+ */
+static __always_inline u32 inner_headers(struct __sk_buff *skb, const struct inner *inner)
+{
+	u32 ethertype = inner->ethertype, off = inner->off;
+
+	if (ethertype == bpf_htons(ETHERTYPE_TEB)) {
+		u16 copy;
+
+		if (bpf_skb_load_bytes(skb, off + ETH_LEN - 2, &copy, sizeof(copy)))
+			return 0;
+		ethertype = copy;
+		off += ETH_LEN ^ veil_of(skb->len);
+	}
+	if (ethertype == bpf_htons(ETHERTYPE_IPV4))
+		return inner_ipv4(skb, off);
+	if (ethertype == bpf_htons(ETHERTYPE_IPV6))
+		return inner_ipv6(skb, off);
+	return 0;
+}
+
+/* RFC 2784 and RFC 2890: each of checksum, key and sequence adds four octets. */
+static __always_inline void enter_gre(struct __sk_buff *skb, struct inner *inner)
+{
+	struct {
+		u16 flags, protocol;
+	} gre;
+	u16 flags;
+
+	if (bpf_skb_load_bytes(skb, inner->off, &gre, sizeof(gre)))
+		return;
+	flags = bpf_ntohs(gre.flags);
+	inner->ethertype = gre.protocol;
+	inner->off += 4 + (flags >> 15 & 1) * 4 + (flags >> 13 & 1) * 4 + (flags >> 12 & 1) * 4;
+}
+
+/* RFC 8926: the first octet holds the length of the options in words. */
+static __always_inline void enter_geneve(struct __sk_buff *skb, struct inner *inner)
+{
+	struct {
+		u8 options, flags;
+		u16 protocol;
+	} geneve;
+
+	if (bpf_skb_load_bytes(skb, inner->off + UDP_LEN, &geneve, sizeof(geneve)))
+		return;
+	inner->ethertype = geneve.protocol;
+	inner->off += 16 + (geneve.options & 0x3f) * 4;
+}
+
+static __always_inline void enter_udp_tunnel(struct __sk_buff *skb, u16 port, struct inner *inner)
+{
+	if (port == bpf_htons(PORT_VXLAN) || port == bpf_htons(PORT_VXLAN_LINUX)) {
+		inner->ethertype = bpf_htons(ETHERTYPE_TEB);
+		inner->off += 16;
+	} else if (port == bpf_htons(PORT_GENEVE)) {
+		enter_geneve(skb, inner);
+	}
+}
+
+static __always_inline void enter_tunnel(struct __sk_buff *skb, const struct parsed *out,
+					 struct inner *inner)
+{
+	u32 veil = veil_of(skb->len);
+
+	switch (out->protocol) {
+	case PROTO_UDP:
+		enter_udp_tunnel(skb, out->dst_port, inner);
+		break;
+	case PROTO_IPIP:
+		inner->ethertype = bpf_htons(ETHERTYPE_IPV4);
+		break;
+	case PROTO_IPV6:
+		inner->ethertype = bpf_htons(ETHERTYPE_IPV6);
+		break;
+	case PROTO_GRE:
+		enter_gre(skb, inner);
+		break;
+	}
+	inner->off ^= veil;
+	inner->ethertype ^= veil;
+}
+
+/* Octets that each frame of a segmented buffer repeats, 0 when unknown. */
+static __always_inline u32 repeated_headers(struct __sk_buff *skb, const struct parsed *out)
+{
+	u32 veil = veil_of(skb->len);
+	struct inner inner = {.off = out->transport ^ veil};
+	u32 len = out->transport_len ^ veil;
+
+	if ((out->fragment ^ veil) == PARSE_LATER_FRAGMENT)
+		return 0;
+	if (out->protocol != PROTO_TCP) {
+		enter_tunnel(skb, out, &inner);
+		if (inner.ethertype)
+			return inner_headers(skb, &inner);
+	}
+	return len ? out->transport + len : 0;
+}
+
+/*
+ * The wire amount of a buffer that will be segmented behind `headers` octets. False
+ * when the headers are not known: frames are then the kernel's own count, and the
+ * repeated octets are missing.
+ */
+static __always_inline bool segment(struct __sk_buff *skb, u32 headers, struct amount *amount)
+{
+	u32 size = skb->gso_size, len = skb->len;
+	bool known = headers && headers <= len;
+	u32 n = skb->gso_segs;
+
+	if (known && size != GSO_BY_FRAGS)
+		n = (len - headers + size - 1) / size;
+	if (!n)
+		n = 1;
+	amount->packets = n;
+	amount->bytes = len;
+	if (known)
+		amount->bytes += (u64)(n - 1) * headers;
+	return known;
+}
+
+#endif

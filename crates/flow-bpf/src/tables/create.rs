@@ -1,0 +1,156 @@
+//! Making the maps of the right sizes.
+
+use std::mem::MaybeUninit;
+
+use flow_model::page::{Geometry, Region};
+use libbpf_rs::{
+    MapCore, MapFlags, MapHandle, MapType, OpenMapMut,
+    skel::{OpenSkel, SkelBuilder},
+};
+
+use super::{Maps, Sizes, Tables, per_shard, raw_fd};
+use crate::{
+    error::{Error, Step},
+    layout::{FillCell, Flow4Key, Flow6Key, FlowValue, FoldedCell},
+    mapped::Mapped,
+    program::own_fd,
+    skel::{FlowMaps, FlowSkelBuilder, OpenFlowMaps},
+};
+
+impl Tables {
+    /// Makes empty maps. Nothing is pinned and nothing attached.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel refuses a map; [`Error::is_memory`] tells that smaller ones may
+    /// fit.
+    pub fn create(sizes: Sizes) -> Result<Self, Error> {
+        let mut object = MaybeUninit::uninit();
+        let mut open =
+            FlowSkelBuilder::default().open(&mut object).map_err(Error::libbpf(Step::Load, "flow"))?;
+        open.progs.tc_pod_tx.set_autoload(false);
+        open.progs.tc_pod_rx.set_autoload(false);
+        size(&mut open.maps, &sizes.geometry)
+            .map_err(Error::libbpf(Step::CreateMap, "tables"))?;
+        let skel = open.load().map_err(Error::libbpf(Step::CreateMap, "tables"))?;
+        let maps = handles(&skel.maps).map_err(Error::libbpf(Step::CreateMap, "tables"))?;
+
+        let geometry = &sizes.geometry;
+        let flows4 = flow_tables::<Flow4Key>(
+            &maps.connection_flows,
+            "connection_flows",
+            geometry.shards,
+            per_shard(geometry.flow_capacity4, geometry.shards),
+        )?;
+        let flows6 = flow_tables::<Flow6Key>(
+            &maps.connection_flows6,
+            "connection_flows6",
+            geometry.shards,
+            per_shard(geometry.flow_capacity6, geometry.shards),
+        )?;
+        Self::assemble(sizes, maps, flows4, flows6, own_fd(&skel.progs.read_clock)?)
+    }
+
+    /// Puts together what was made or reopened.
+    pub(super) fn assemble(
+        sizes: Sizes,
+        maps: Maps,
+        flows4: Vec<MapHandle>,
+        flows6: Vec<MapHandle>,
+        clock_program: std::os::fd::OwnedFd,
+    ) -> Result<Self, Error> {
+        let mapped = |map: &MapHandle, what, bytes| {
+            use std::os::fd::AsFd;
+            Mapped::new(map.as_fd(), what, map.max_entries() as usize, bytes)
+        };
+        Ok(Self {
+            folded: mapped(&maps.folded, "folded", size_of::<FoldedCell>())?,
+            fill: mapped(&maps.fill, "fill", size_of::<FillCell>())?,
+            edge_fill: mapped(&maps.edge_fill, "edge_fill", size_of::<FillCell>())?,
+            grace_inner: create_map(MapType::Array, "flow_grace", 4, 4, 1)?,
+            sizes,
+            maps,
+            flows4,
+            flows6,
+            clock_program,
+        })
+    }
+}
+
+/// Entries of each map for a geometry.
+fn size(maps: &mut OpenFlowMaps<'_>, geometry: &Geometry) -> libbpf_rs::Result<()> {
+    let slots = geometry.slots();
+    let shards = geometry.shards as usize;
+    let set = |map: &mut OpenMapMut<'_>, entries: usize| {
+        map.set_max_entries(u32::try_from(entries).unwrap_or(u32::MAX))
+    };
+    set(&mut maps.connection_flows, 2 * shards)?;
+    set(&mut maps.connection_flows6, 2 * shards)?;
+    set(&mut maps.totals, 2 * slots * 2)?;
+    set(&mut maps.folded, 2 * shards * slots * 2)?;
+    set(&mut maps.fill, 2 * shards)?;
+    set(&mut maps.edge_fill, 2 * slots)?;
+    set(&mut maps.edge_book, geometry.records(Region::EdgeBook))?;
+    set(&mut maps.pairs, geometry.records(Region::Pairs))?;
+    set(&mut maps.redo, geometry.records(Region::Redo))
+}
+
+fn handles(maps: &FlowMaps<'_>) -> libbpf_rs::Result<Maps> {
+    Ok(Maps {
+        control: MapHandle::try_from(&maps.control)?,
+        connection_flows: MapHandle::try_from(&maps.connection_flows)?,
+        connection_flows6: MapHandle::try_from(&maps.connection_flows6)?,
+        grace: MapHandle::try_from(&maps.grace)?,
+        slots: MapHandle::try_from(&maps.slots)?,
+        totals: MapHandle::try_from(&maps.totals)?,
+        folded: MapHandle::try_from(&maps.folded)?,
+        fill: MapHandle::try_from(&maps.fill)?,
+        edge_fill: MapHandle::try_from(&maps.edge_fill)?,
+        fragments: MapHandle::try_from(&maps.fragments)?,
+        events: MapHandle::try_from(&maps.events)?,
+        events_seen: MapHandle::try_from(&maps.events_seen)?,
+        service_ports: MapHandle::try_from(&maps.service_ports)?,
+        clock: MapHandle::try_from(&maps.clock)?,
+        edge_book: MapHandle::try_from(&maps.edge_book)?,
+        pairs: MapHandle::try_from(&maps.pairs)?,
+        redo: MapHandle::try_from(&maps.redo)?,
+    })
+}
+
+/// One table per parity and shard, put into the map that holds them.
+fn flow_tables<Key>(
+    holder: &MapHandle,
+    name: &'static str,
+    shards: u32,
+    entries: u32,
+) -> Result<Vec<MapHandle>, Error> {
+    use std::os::fd::AsFd;
+    (0..2 * shards)
+        .map(|row| {
+            let table =
+                create_map(MapType::Hash, name, size_of::<Key>(), size_of::<FlowValue>(), entries)?;
+            holder
+                .update(&row.to_ne_bytes(), &raw_fd(table.as_fd()), MapFlags::ANY)
+                .map_err(Error::libbpf(Step::Write, name))?;
+            Ok(table)
+        })
+        .collect()
+}
+
+fn create_map(
+    kind: MapType,
+    name: &'static str,
+    key: usize,
+    value: usize,
+    entries: u32,
+) -> Result<MapHandle, Error> {
+    let options = libbpf_sys::bpf_map_create_opts {
+        sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+        ..Default::default()
+    };
+    // Names longer than 15 octets are refused, not cut.
+    let short = name.get(..name.len().min(15));
+    let width = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+    MapHandle::create(kind, short, width(key), width(value), entries, &options)
+        .map_err(Error::libbpf(Step::CreateMap, name))
+}

@@ -1,0 +1,130 @@
+//! From settings that parse to a configuration that holds together.
+
+use std::time::Duration;
+
+use flow_bpf::Sizes;
+use flow_model::{
+    ledger,
+    page::{FlowKeyMode, Geometry},
+};
+
+use crate::{
+    error::Error,
+    settings::{Attach, Discover, FlowKey, HostTraffic, Settings},
+    time::nanos,
+};
+
+/// Settings without contradictions.
+#[derive(Debug, Clone)]
+pub struct Config {
+    settings: Settings,
+}
+
+impl Config {
+    /// Checks what single flags can't know. Every problem is told in one pass.
+    pub fn new(settings: Settings) -> Result<Self, Error> {
+        let problems = problems(&settings);
+        if problems.is_empty() { Ok(Self { settings }) } else { Err(Error::Settings(problems)) }
+    }
+
+    /// The settings as given.
+    pub const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Whether edges are looked for.
+    pub const fn discovers(&self) -> bool {
+        match self.settings.discover {
+            Discover::On => true,
+            Discover::Off => false,
+            Discover::Auto => {
+                self.settings.pod_edge.is_empty() && self.settings.netns.is_empty()
+            }
+        }
+    }
+
+    /// Sizes of the maps on a host with this many CPUs.
+    pub fn sizes(&self, cpus: usize) -> Sizes {
+        let settings = &self.settings;
+        Sizes {
+            geometry: Geometry {
+                flow_capacity4: settings.flow_capacity,
+                flow_capacity6: settings.flow_capacity6,
+                shards: settings.shards.resolve(cpus),
+                max_edges: settings.max_edges,
+                pair_series: settings.pair_series_max,
+                flow_key: self.flow_key(),
+            },
+            edge_quota_percent: settings.edge_flow_quota,
+            early_drain_percent: settings.early_drain_percent,
+        }
+    }
+
+    /// Behaviour of the ledger.
+    pub fn ledger(&self) -> ledger::Settings {
+        ledger::Settings {
+            ignored_peers: self.settings.ignore_peer.iter().copied().collect(),
+            series_idle_ns: nanos(self.settings.series_idle),
+            pod_series: self.settings.pod_series_max as usize,
+        }
+    }
+
+    /// What tells flows apart: without connection tracking ports are not kept.
+    pub const fn flow_key(&self) -> FlowKeyMode {
+        match self.settings.flow_key {
+            _ if !self.settings.connection_tracking => FlowKeyMode::Pair,
+            FlowKey::FiveTuple => FlowKeyMode::FiveTuple,
+            FlowKey::PairServicePort => FlowKeyMode::PairServicePort,
+            FlowKey::Pair => FlowKeyMode::Pair,
+        }
+    }
+
+    /// Whether active connections can be told: only both ports identify one.
+    pub fn counts_connections(&self) -> bool {
+        self.flow_key() == FlowKeyMode::FiveTuple
+    }
+
+    /// Drain period.
+    pub const fn interval(&self) -> Duration {
+        self.settings.collection_interval
+    }
+
+    /// How programs are attached.
+    pub const fn attach(&self) -> Attach {
+        self.settings.attach
+    }
+
+    /// Name of the node.
+    pub fn node_name(&self) -> String {
+        let settings = &self.settings;
+        settings
+            .node_name
+            .iter()
+            .chain(&settings.daemonset_node_name)
+            .find(|name| !name.is_empty())
+            .cloned()
+            .unwrap_or_else(net_sys::host::hostname)
+    }
+}
+
+fn problems(settings: &Settings) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut refuse = |text: String| problems.push(text);
+    let named = settings.pod_edge.len() + settings.netns.len();
+    if named > settings.max_edges as usize {
+        refuse(format!("max_edges: {named} edges are named, {} allowed", settings.max_edges));
+    }
+    if settings.peer_cidr.len() > 32 {
+        refuse(format!("peer_cidr: {} ranges, at most 32", settings.peer_cidr.len()));
+    }
+    if settings.ignore_peer.len() > 64 {
+        refuse(format!("ignore_peer: {} ranges, at most 64", settings.ignore_peer.len()));
+    }
+    if matches!(settings.host_traffic, HostTraffic::Cgroup | HostTraffic::Nic) {
+        refuse("host_traffic: counting the host's own traffic needs a later release; use auto or off".into());
+    }
+    if settings.discover == Discover::Off && named == 0 {
+        refuse("discover: off, and no edge is named by pod_edge or netns: nothing would be counted".into());
+    }
+    problems
+}

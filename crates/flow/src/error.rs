@@ -1,0 +1,199 @@
+//! Why the flows system stops, and with which exit code.
+
+use std::path::PathBuf;
+
+use net_sys::{
+    bpf::BpfError, clsact::ClsactError, host::KernelRelease, lock::LockError,
+    netlink::NetlinkError, netns::NetnsError,
+};
+
+/// What a process exit code says (sysexits.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Usage or configuration.
+    Usage = 64,
+    /// Something needed is not there.
+    Unavailable = 69,
+    /// A law was violated, or another bug.
+    Bug = 70,
+    /// A capability is missing.
+    NotPermitted = 77,
+}
+
+/// Why a device could not be found or hooked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SiteError {
+    /// The namespace.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The device.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The link.
+    #[error(transparent)]
+    Bpf(#[from] BpfError),
+    /// The filter.
+    #[error(transparent)]
+    Clsact(#[from] ClsactError),
+    /// The program or its maps.
+    #[error(transparent)]
+    Program(#[from] flow_bpf::Error),
+    /// The interface is not there.
+    #[error("no interface {interface}; `ip link` lists those there are")]
+    NoInterface {
+        /// Its name.
+        interface: String,
+    },
+    /// No rule picks an interface.
+    #[error("which interface is meant? add :IFACE with one of {}", candidates.join(", "))]
+    Ambiguous {
+        /// All that are not loopback.
+        candidates: Vec<String>,
+    },
+    /// The namespace has nothing to hook.
+    #[error("the namespace has no interface but loopback")]
+    Empty,
+    /// The file now leads to another namespace.
+    #[error("{} leads to another namespace than before; the pod was replaced", path.display())]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The kernel does not say what passed the device.
+    #[error("the kernel keeps no counters for the interface")]
+    NoCounters,
+}
+
+impl SiteError {
+    const fn exit(&self) -> Exit {
+        match self {
+            Self::Netns(NetnsError::NotPermitted { .. } | NetnsError::EnterNotPermitted)
+            | Self::Netlink(NetlinkError::NotPermitted { .. })
+            | Self::Bpf(BpfError::NotPermitted { .. })
+            | Self::Clsact(ClsactError::Netlink(NetlinkError::NotPermitted { .. })) => {
+                Exit::NotPermitted
+            }
+            _ => Exit::Unavailable,
+        }
+    }
+
+    /// Value of the `reason` label of a failed attach.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Netns(NetnsError::EnterNotPermitted | NetnsError::NotPermitted { .. })
+            | Self::Netlink(NetlinkError::NotPermitted { .. })
+            | Self::Bpf(BpfError::NotPermitted { .. }) => "no_capability",
+            Self::Netns(_) | Self::Replaced { .. } | Self::Empty => "no_netns",
+            Self::NoInterface { .. }
+            | Self::Netlink(NetlinkError::NoDevice { .. })
+            | Self::Bpf(BpfError::NoDevice { .. } | BpfError::Detached { .. }) => "device_gone",
+            Self::Clsact(ClsactError::PreferenceTaken { .. } | ClsactError::IngressQdisc) => {
+                "foreign_filter"
+            }
+            _ => "kernel",
+        }
+    }
+}
+
+/// Why the system stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Settings that contradict each other.
+    #[error("{}", .0.join("\n"))]
+    Settings(Vec<String>),
+    /// One edge given twice.
+    #[error("{first} and {second} are the same edge: {why}; name it once")]
+    Twice {
+        /// As given first.
+        first: String,
+        /// As given again.
+        second: String,
+        /// How they are the same.
+        why: &'static str,
+    },
+    /// An edge that was named can't be had.
+    #[error("{edge}: {source}")]
+    Edge {
+        /// As given.
+        edge: String,
+        /// Why.
+        source: SiteError,
+    },
+    /// More edges named than may be hooked.
+    #[error("{named} edges are named, {max} are allowed; raise --max-edges")]
+    TooManyEdges {
+        /// How many.
+        named: usize,
+        /// The limit.
+        max: u32,
+    },
+    /// The kernel is too old.
+    #[error("kernel {} is too old: 5.10 or newer is needed", .0.text)]
+    Kernel(KernelRelease),
+    /// The kernel side failed.
+    #[error(transparent)]
+    Program(#[from] flow_bpf::Error),
+    /// The ledger could not be made.
+    #[error(transparent)]
+    Ledger(#[from] flow_model::ledger::CreateError),
+    /// The ledger could not be continued.
+    #[error(transparent)]
+    Open(#[from] flow_model::ledger::OpenError<flow_bpf::Error>),
+    /// A drain failed.
+    #[error(transparent)]
+    Drain(#[from] flow_model::ledger::DrainError<flow_bpf::Error>),
+    /// An edge found no slot.
+    #[error(transparent)]
+    Slot(#[from] flow_model::ledger::AddEdgeError<flow_bpf::Error>),
+    /// The pin directory.
+    #[error("{}: not a directory on a BPF file system; mount one with `mount -t bpf bpf /sys/fs/bpf`, or choose --no-pin", .0.display())]
+    NoBpffs(PathBuf),
+    /// The pin directory is open to others.
+    #[error("{}: owned by another user or writable by others; pins there can't be trusted", .0.display())]
+    UntrustedPins(PathBuf),
+    /// Another process is the writer.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// A file of ours could not be written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A law of the audit does not hold.
+    #[error("{packets} packets and {bytes} bytes are unaccounted for ({law} law); please report this")]
+    Law {
+        /// Which.
+        law: &'static str,
+        /// By how many packets.
+        packets: u64,
+        /// By how many bytes.
+        bytes: u64,
+    },
+    /// A thread could not be started or died.
+    #[error("the {0} thread could not be started or died; see the log")]
+    Thread(&'static str),
+}
+
+impl Error {
+    /// The code to exit with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Settings(_) | Self::Twice { .. } | Self::TooManyEdges { .. } => Exit::Usage,
+            Self::Edge { source: SiteError::Program(error), .. } | Self::Program(error)
+                if error.is_permission() =>
+            {
+                Exit::NotPermitted
+            }
+            Self::Edge { source, .. } => source.exit(),
+            Self::Lock(LockError::NotPermitted { .. }) => Exit::NotPermitted,
+            Self::Law { .. } | Self::Thread(_) => Exit::Bug,
+            _ => Exit::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! One measurement: attach, measure, detach, drain, tell.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
+    time::{Duration, Instant},
+};
+
+use flow_bpf::Event;
+use flow_model::{
+    edge::EdgeId,
+    flow::{Class, Direction},
+};
+
+use crate::{
+    audit::Passed,
+    command::{Command, NoticeThread},
+    config::Config,
+    document::{
+        Audit, CounterRow, Document, Endpoint, FlowRow, FoldedRow, HookRow, Host, Protocol,
+        SCHEMA, Sum, TcpFlags, TotalsRow, Window,
+    },
+    engine::{Closed, Engine},
+    error::Error,
+    host::{self, lane},
+    named,
+    rows::{LIMIT, Row, Rows},
+    time::{WallClock, monotonic, nanos},
+};
+
+/// Measures until `duration` has passed or a command to stop arrives.
+///
+/// # Errors
+///
+/// When an edge can't be hooked or the kernel side fails. A violated law is in the
+/// document, see [`Document::law`].
+pub fn measure(
+    config: &Config,
+    duration: Duration,
+    commands: &Receiver<Command>,
+    sender: SyncSender<Command>,
+) -> Result<Document, Error> {
+    host::check_kernel()?;
+    let settings = config.settings();
+    let plans = named::resolve(&settings.pod_edge, &settings.netns)?;
+    let lane = lane(config.attach())?;
+    let mut engine = Engine::private(config.sizes(host::cpus()), config.ledger(), lane)?;
+    for plan in plans {
+        engine.attach(plan)?;
+    }
+    let notices = NoticeThread::start(engine.tables().notices()?, sender)?;
+    let mut course = Course { rows: Rows::new(LIMIT), epochs: 0, early: 0 };
+    let ready = monotonic();
+    let _file = ReadyFile::create(settings.ready_file.as_deref(), None, engine.edges().len())?;
+    course.run(&mut engine, config, duration, commands)?;
+
+    let stopped = monotonic();
+    let closed: BTreeMap<EdgeId, Closed> = engine.detach_all()?.into_iter().collect();
+    drop(notices);
+    course.drain(&mut engine)?;
+    let tick = engine.tables().clock()?.tick();
+    let clock = WallClock::read();
+    let mut document = Document {
+        schema: SCHEMA,
+        host: Host {
+            node: config.node_name(),
+            kernel: host::kernel_text(),
+            attach: lane.as_str(),
+            cpus: host::cpus(),
+        },
+        window: Window {
+            ready_at: clock.at(ready).to_string(),
+            stopped_at: clock.at(stopped).to_string(),
+            duration_ns: nanos(stopped.saturating_sub(ready)),
+            epochs: course.epochs,
+            tick_ns: nanos(tick),
+        },
+        hooks: hook_rows(&engine, &closed),
+        flows: flow_rows(&course.rows, &closed, config, &clock),
+        folded: folded_rows(&engine, &course.rows, &closed),
+        totals: TotalsRow::default(),
+        audit: Audit {
+            flow_law_packets: 0,
+            flow_law_bytes: 0,
+            interface_law: "ok",
+            early_drains: course.early,
+            lost_events: engine.tables().events(Event::LostNotice)?,
+            notes: Vec::new(),
+        },
+    };
+    document.conclude();
+    Ok(document)
+}
+
+/// The measurement under way.
+struct Course {
+    rows: Rows,
+    epochs: u64,
+    early: u64,
+}
+
+/// No two early drains within this time.
+const EARLY_SPACING: Duration = Duration::from_millis(200);
+
+impl Course {
+    fn run(
+        &mut self,
+        engine: &mut Engine,
+        config: &Config,
+        duration: Duration,
+        commands: &Receiver<Command>,
+    ) -> Result<(), Error> {
+        let end = Instant::now() + duration;
+        let mut last = Instant::now();
+        loop {
+            let due = last + config.interval();
+            let now = Instant::now();
+            if now >= end {
+                return Ok(());
+            }
+            let wait = due.min(end).saturating_duration_since(now);
+            match commands.recv_timeout(wait) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Command::Notice(_)) if last.elapsed() >= EARLY_SPACING => self.early += 1,
+                Ok(Command::Notice(_)) => continue,
+                Err(RecvTimeoutError::Timeout) if Instant::now() < due => continue,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.drain(engine)?;
+            last = Instant::now();
+        }
+    }
+
+    fn drain(&mut self, engine: &mut Engine) -> Result<(), Error> {
+        self.rows.set_clock(engine.tables().clock()?);
+        engine.drain(&mut self.rows)?;
+        self.epochs += 1;
+        Ok(())
+    }
+}
+
+/// Tells others that every hook is in place; goes with its guard.
+#[derive(Debug)]
+pub struct ReadyFile(Option<PathBuf>);
+
+impl ReadyFile {
+    /// Writes the file beside its place and moves it there.
+    pub fn create(
+        path: Option<&Path>,
+        listen: Option<std::net::SocketAddr>,
+        edges: usize,
+    ) -> Result<Self, Error> {
+        let Some(path) = path else { return Ok(Self(None)) };
+        let mut content = serde_json::json!({ "pid": std::process::id(), "edges": edges });
+        if let Some(listen) = listen {
+            content["listen"] = listen.to_string().into();
+        }
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(format!(".{}", std::process::id()));
+        let failed = |source| Error::File { path: path.to_owned(), source };
+        std::fs::write(&beside, format!("{content}\n")).map_err(failed)?;
+        std::fs::rename(&beside, path).map_err(failed)?;
+        Ok(Self(Some(path.to_owned())))
+    }
+}
+
+impl Drop for ReadyFile {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // Somebody else may have removed it, which is what we want.
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
+fn hook_rows(engine: &Engine, closed: &BTreeMap<EdgeId, Closed>) -> Vec<HookRow> {
+    let snapshot = engine.ledger().snapshot();
+    let mut rows = Vec::with_capacity(2 * closed.len());
+    for edge in &snapshot.edges {
+        let Some(closed) = closed.get(&edge.record.id) else { continue };
+        for direction in Direction::ALL {
+            let at = direction as usize;
+            let site = closed.plan.site(direction);
+            let totals = edge.totals[at];
+            let passed = closed.counters[at].and_then(|[opened, shut]| Passed::between(opened, shut));
+            let drift = passed.map(|passed| passed.drift(&totals));
+            rows.push(HookRow {
+                edge: closed.plan.name.clone(),
+                direction: direction.as_str(),
+                interface: site.interface.clone(),
+                ifindex: site.ifindex,
+                netns_inode: site.namespace.inode,
+                hook: match site.hook {
+                    net_sys::tcx::Hook::Ingress => "ingress",
+                    net_sys::tcx::Hook::Egress => "egress",
+                },
+                place: match site.place {
+                    flow_model::edge::Place::Pod => "pod",
+                    _ => "host",
+                },
+                packets: totals.wire.packets,
+                bytes: totals.wire.bytes,
+                skbs: totals.skb.packets,
+                skb_bytes: totals.skb.bytes,
+                unparsed: edge.folded[at][Class::Unparsed as usize].packets,
+                counter: passed.map(|passed| CounterRow {
+                    name: site.counter(),
+                    packets_min: passed.least.packets,
+                    packets_max: passed.most.packets,
+                    bytes_min: passed.least.bytes,
+                    bytes_max: passed.most.bytes,
+                }),
+                drift_packets: drift.map(|drift| drift.packets),
+                drift_bytes: drift.map(|drift| drift.bytes),
+            });
+        }
+    }
+    rows
+}
+
+fn flow_rows(
+    rows: &Rows,
+    closed: &BTreeMap<EdgeId, Closed>,
+    config: &Config,
+    clock: &WallClock,
+) -> Vec<FlowRow> {
+    let mut named: Vec<_> = rows
+        .iter()
+        .filter_map(|(edge, key, row)| Some((closed.get(&edge)?.plan.name.as_str(), key, row)))
+        .collect();
+    named.sort_unstable_by(|(one, key, row), (other, other_key, other_row)| {
+        other_row
+            .counts
+            .bytes
+            .cmp(&row.counts.bytes)
+            .then_with(|| one.cmp(other))
+            .then_with(|| key.cmp(other_key))
+    });
+    named.into_iter().map(|(edge, key, row)| flow_row(edge, key, row, config, clock)).collect()
+}
+
+fn flow_row(
+    edge: &str,
+    key: &flow_model::flow::FlowKey,
+    row: &Row,
+    config: &Config,
+    clock: &WallClock,
+) -> FlowRow {
+    let port = |port: u16| shows_port(key, port, config).then_some(port);
+    let flags = TcpFlags { syn: row.syn, fin: row.fin, rst: row.rst };
+    FlowRow {
+        edge: edge.to_owned(),
+        direction: key.direction.as_str(),
+        family: if key.src.is_ipv4() { 4 } else { 6 },
+        src: key.src,
+        dst: key.dst,
+        src_port: port(key.src_port),
+        dst_port: port(key.dst_port),
+        protocol: Protocol(key.protocol),
+        packets: row.counts.packets,
+        bytes: row.counts.bytes,
+        first_seen: clock.at(row.first).to_string(),
+        last_seen: clock.at(row.last).to_string(),
+        tcp: (flags.syn + flags.fin + flags.rst > 0).then_some(flags),
+        fragment: key.fragment,
+        local: Endpoint { kind: "pod", pod: edge.to_owned() },
+    }
+}
+
+/// Whether a port of a flow is known. ICMP types and codes are, also when 0.
+fn shows_port(key: &flow_model::flow::FlowKey, port: u16, config: &Config) -> bool {
+    use flow_model::page::FlowKeyMode;
+    if Protocol(key.protocol).name().is_none() || key.fragment {
+        return false;
+    }
+    match config.flow_key() {
+        FlowKeyMode::FiveTuple => true,
+        FlowKeyMode::PairServicePort => port != 0 || matches!(key.protocol, 1 | 58),
+        FlowKeyMode::Pair => false,
+    }
+}
+
+fn folded_rows(
+    engine: &Engine,
+    rows: &Rows,
+    closed: &BTreeMap<EdgeId, Closed>,
+) -> Vec<FoldedRow> {
+    let snapshot = engine.ledger().snapshot();
+    let in_kernel = snapshot.edges.iter().flat_map(|edge| {
+        Direction::ALL.into_iter().flat_map(move |direction| {
+            Class::ALL.into_iter().map(move |class| {
+                let counts = edge.folded[direction as usize][class as usize];
+                (edge.record.id, direction, class.as_str(), counts)
+            })
+        })
+    });
+    let beyond = rows.beyond().map(|(edge, direction, counts)| (edge, direction, "rows", counts));
+    in_kernel
+        .chain(beyond)
+        .filter(|(.., counts)| !counts.is_zero())
+        .filter_map(|(edge, direction, class, counts)| {
+            Some(FoldedRow {
+                edge: closed.get(&edge)?.plan.name.clone(),
+                direction: direction.as_str(),
+                class,
+                packets: counts.packets,
+                bytes: counts.bytes,
+            })
+        })
+        .collect()
+}
+
+impl Document {
+    /// Sums up and audits what the rows say.
+    fn conclude(&mut self) {
+        for hook in &self.hooks {
+            let sum = if hook.direction == "tx" { &mut self.totals.tx } else { &mut self.totals.rx };
+            *sum = Sum {
+                packets: sum.packets + hook.packets,
+                bytes: sum.bytes + hook.bytes,
+                skbs: sum.skbs + hook.skbs,
+                skb_bytes: sum.skb_bytes + hook.skb_bytes,
+            };
+        }
+        let (packets, bytes) = self.flow_law();
+        self.audit.flow_law_packets = packets;
+        self.audit.flow_law_bytes = bytes;
+        if self.hooks.iter().any(|hook| hook.drift_packets.is_some_and(|drift| drift > 0)
+            || hook.drift_bytes.is_some_and(|drift| drift > 0))
+        {
+            self.audit.interface_law = "violated";
+            self.audit.notes.push("interface_drift");
+        }
+        if self.hooks.iter().any(|hook| hook.counter.is_none()) {
+            self.audit.notes.push("counters_unavailable");
+        }
+    }
+
+    /// How far hooks and rows lie apart.
+    fn flow_law(&self) -> (u64, u64) {
+        let mut hooks: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
+        for hook in &self.hooks {
+            let sum = hooks.entry((hook.edge.as_str(), hook.direction)).or_default();
+            sum.0 += hook.packets;
+            sum.1 += hook.bytes;
+        }
+        let rows = self.accounted();
+        let edges = hooks.keys().chain(rows.keys()).collect::<std::collections::BTreeSet<_>>();
+        edges.into_iter().fold((0, 0), |(packets, bytes), edge| {
+            let hook = hooks.get(edge).copied().unwrap_or_default();
+            let row = rows.get(edge).copied().unwrap_or_default();
+            (packets + hook.0.abs_diff(row.0), bytes + hook.1.abs_diff(row.1))
+        })
+    }
+
+    /// The law that does not hold, if there is one that must.
+    pub fn law(&self) -> Result<(), Error> {
+        let Audit { flow_law_packets: packets, flow_law_bytes: bytes, .. } = self.audit;
+        if packets == 0 && bytes == 0 {
+            return Ok(());
+        }
+        Err(Error::Law { law: "flow", packets, bytes })
+    }
+}

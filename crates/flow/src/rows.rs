@@ -1,0 +1,131 @@
+//! Flow rows of a measurement, added up over its epochs.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
+
+use flow_bpf::Clock;
+use flow_model::{
+    edge::EdgeId,
+    flow::{Counts, Direction, FlowEntry, FlowKey, Slot},
+    ledger::Observer,
+    snapshot::Snapshot,
+};
+
+/// One flow of the whole measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// Its amount.
+    pub counts: Counts,
+    /// First packet, CLOCK_MONOTONIC, one tick exact.
+    pub first: Duration,
+    /// Last packet.
+    pub last: Duration,
+    /// TCP packets with SYN.
+    pub syn: u64,
+    /// TCP packets with FIN.
+    pub fin: u64,
+    /// TCP packets with RST.
+    pub rst: u64,
+}
+
+/// Rows, bounded.
+#[derive(Debug)]
+pub struct Rows {
+    limit: usize,
+    clock: Option<Clock>,
+    /// What the epoch being read has shown; void if it is read again.
+    epoch: Vec<(EdgeId, FlowEntry)>,
+    rows: HashMap<(EdgeId, FlowKey), Row>,
+    /// Amounts beyond the limit, by edge and direction.
+    beyond: HashMap<(EdgeId, Direction), Counts>,
+}
+
+/// The most rows that a document has.
+pub const LIMIT: usize = 1_000_000;
+
+impl Rows {
+    /// No rows, and room for `limit`.
+    pub fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            clock: None,
+            epoch: Vec::new(),
+            rows: HashMap::new(),
+            beyond: HashMap::new(),
+        }
+    }
+
+    /// The clock that the ticks of the next epoch are told by.
+    pub const fn set_clock(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+    }
+
+    /// All rows.
+    pub fn iter(&self) -> impl Iterator<Item = (EdgeId, &FlowKey, &Row)> {
+        self.rows.iter().map(|((edge, key), row)| (*edge, key, row))
+    }
+
+    /// Amounts that found no row.
+    pub fn beyond(&self) -> impl Iterator<Item = (EdgeId, Direction, Counts)> {
+        self.beyond.iter().map(|((edge, direction), counts)| (*edge, *direction, *counts))
+    }
+
+    fn add(&mut self, edge: EdgeId, flow: &FlowEntry, clock: &Clock) {
+        let full = self.rows.len() >= self.limit;
+        // The slot is the edge's for now only.
+        let key = FlowKey { slot: Slot(0), ..flow.key };
+        match self.rows.entry((edge, key)) {
+            Entry::Occupied(mut row) => row.get_mut().add(flow, clock),
+            Entry::Vacant(_) if full => {
+                *self.beyond.entry((edge, flow.key.direction)).or_default() += flow.counts;
+            }
+            Entry::Vacant(place) => {
+                place.insert(Row::new(flow, clock));
+            }
+        }
+    }
+}
+
+impl Row {
+    fn new(flow: &FlowEntry, clock: &Clock) -> Self {
+        Self {
+            counts: flow.counts,
+            first: clock.at(flow.first),
+            last: clock.at(flow.last),
+            syn: flow.syn.into(),
+            fin: flow.fin.into(),
+            rst: flow.rst.into(),
+        }
+    }
+
+    fn add(&mut self, flow: &FlowEntry, clock: &Clock) {
+        self.counts += flow.counts;
+        self.first = self.first.min(clock.at(flow.first));
+        self.last = self.last.max(clock.at(flow.last));
+        self.syn += u64::from(flow.syn);
+        self.fin += u64::from(flow.fin);
+        self.rst += u64::from(flow.rst);
+    }
+}
+
+impl Observer for Rows {
+    fn begin(&mut self, _: u64) {
+        self.epoch.clear();
+    }
+
+    fn flow(&mut self, edge: Option<EdgeId>, flow: &FlowEntry) {
+        if let Some(edge) = edge {
+            self.epoch.push((edge, *flow));
+        }
+    }
+
+    fn committed(&mut self, _: &Arc<Snapshot>) {
+        let Some(clock) = self.clock else { return };
+        for (edge, flow) in std::mem::take(&mut self.epoch) {
+            self.add(edge, &flow, &clock);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The two clocks, and how one is told in terms of the other.
+
+use std::time::Duration;
+
+use flow_model::ledger::Now;
+use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+
+fn read(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or_default(),
+        u32::try_from(time.tv_nsec).unwrap_or_default(),
+    )
+}
+
+/// CLOCK_MONOTONIC.
+pub fn monotonic() -> Duration {
+    read(ClockId::Monotonic)
+}
+
+/// CLOCK_REALTIME since 1970.
+pub fn wall() -> Duration {
+    read(ClockId::Realtime)
+}
+
+/// Both, for the ledger.
+pub fn now() -> Now {
+    Now { wall_ns: nanos(wall()), monotonic_ns: nanos(monotonic()) }
+}
+
+/// Whole nanoseconds, which 64 bits hold for five centuries.
+pub fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Turns monotonic times into wall-clock times as of one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct WallClock {
+    monotonic: Duration,
+    wall: Duration,
+}
+
+impl WallClock {
+    /// Relates the clocks now.
+    pub fn read() -> Self {
+        Self { monotonic: monotonic(), wall: wall() }
+    }
+
+    /// The wall-clock time of a monotonic one, in UTC.
+    pub fn at(&self, monotonic: Duration) -> Timestamp {
+        let wall = if monotonic <= self.monotonic {
+            self.wall.saturating_sub(self.monotonic - monotonic)
+        } else {
+            self.wall.saturating_add(monotonic - self.monotonic)
+        };
+        timestamp(wall)
+    }
+}
+
+/// A time since 1970 in UTC; the nearest that can be told if it is beyond the year 9999.
+pub fn timestamp(since_1970: Duration) -> Timestamp {
+    i128::try_from(since_1970.as_nanos())
+        .ok()
+        .and_then(|ns| Timestamp::from_nanosecond(ns).ok())
+        .unwrap_or(Timestamp::MAX)
+}

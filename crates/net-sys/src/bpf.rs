@@ -1,0 +1,132 @@
+//! What tcx and clsact share: typed errors of the bpf system call and program identities.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why a bpf call failed, by what the caller can do about it.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BpfError {
+    /// The caller lacks a capability.
+    #[error("{action}: not permitted; the process needs CAP_BPF and CAP_NET_ADMIN")]
+    NotPermitted {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// The device does not exist in this namespace.
+    #[error("{action}: the device does not exist; it may just have been removed, list again")]
+    NoDevice {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// The device behind the link was removed.
+    #[error("{action}: the link is detached because its device is gone; attach again elsewhere")]
+    Detached {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// The hook has no room for another program.
+    #[error("{action}: 64 programs are attached to this hook already; remove one")]
+    Full {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// The path cannot name a pin.
+    #[error("{}: {source}; pins need a path on a bpffs that does not exist yet", path.display())]
+    Pin {
+        /// The path.
+        path: PathBuf,
+        /// The error number.
+        source: io::Error,
+    },
+    /// What is pinned there is something else.
+    #[error("{}: not a pinned tcx link; another program owns this path", path.display())]
+    NotTcxLink {
+        /// The path.
+        path: PathBuf,
+    },
+    /// The kernel refused for another reason.
+    #[error("{action}: {source}; the kernel may be too old or the program of the wrong type")]
+    Refused {
+        /// What was tried.
+        action: &'static str,
+        /// The error number.
+        source: io::Error,
+    },
+}
+
+impl BpfError {
+    /// Value of a `reason` label; the set is closed.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::NotPermitted { .. } => "not_permitted",
+            Self::NoDevice { .. } => "no_device",
+            Self::Detached { .. } => "detached",
+            Self::Full { .. } => "full",
+            Self::Pin { .. } => "pin",
+            Self::NotTcxLink { .. } => "not_a_tcx_link",
+            Self::Refused { .. } => "refused",
+        }
+    }
+
+    fn new(action: &'static str, errno: i32) -> Self {
+        match errno {
+            libc::EPERM | libc::EACCES => Self::NotPermitted { action },
+            libc::ENODEV => Self::NoDevice { action },
+            libc::ENOLINK => Self::Detached { action },
+            libc::ERANGE => Self::Full { action },
+            _ => Self::Refused {
+                action,
+                source: io::Error::from_raw_os_error(errno),
+            },
+        }
+    }
+
+    pub(crate) fn pin(path: &Path, errno: i32) -> Self {
+        let path = path.to_owned();
+        Self::Pin {
+            path,
+            source: io::Error::from_raw_os_error(errno),
+        }
+    }
+}
+
+/// Number that the kernel gave to the program behind a descriptor.
+pub fn program_id(program: BorrowedFd<'_>) -> Result<u32, BpfError> {
+    const ACTION: &str = "reading what the kernel knows of a program";
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut length = size_of_val(&info) as u32;
+    // SAFETY: both pointers are to live locals, and `length` tells the kernel how large `info` is;
+    // a zeroed `info` has no pointer that the kernel would write through.
+    let outcome = unsafe {
+        libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut length)
+    };
+    check(ACTION, outcome)?;
+    Ok(info.id)
+}
+
+/// Turns the result of a libbpf call that yields a descriptor into its owner.
+pub(crate) fn descriptor(action: &'static str, outcome: i32) -> Result<OwnedFd, BpfError> {
+    let raw = check(action, outcome)?;
+    // SAFETY: the kernel has just made this descriptor for us, so nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// Turns the result of a libbpf call, which is a negated error number on failure, into ours.
+pub(crate) fn check(action: &'static str, outcome: i32) -> Result<i32, BpfError> {
+    if outcome >= 0 {
+        Ok(outcome)
+    } else {
+        Err(BpfError::new(action, outcome.saturating_neg()))
+    }
+}
+
+/// A path as libbpf takes it.
+pub(crate) fn path_text(path: &Path) -> Result<CString, BpfError> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_nul| BpfError::pin(path, libc::EINVAL))
+}
