@@ -1,32 +1,62 @@
 //! fathom: measures what happens to packets and pods on a Kubernetes node.
+//!
+//! Every process reads what it was told, does one of the commands and ends with a code that
+//! says how it went. What the commands do is in the modules below and in the systems' crates.
+#![forbid(unsafe_code)]
+
+mod args;
+mod daemon;
+mod demo;
+mod doctor;
+mod failure;
+mod logging;
+mod manual;
+mod oneshot;
+mod output;
+mod pins;
+mod serving;
+mod settings;
+mod table;
+mod version;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-#[derive(Parser)]
-struct Args {
-    #[command(subcommand)]
-    command: Command,
-}
-#[derive(clap::Subcommand)]
-enum Command {
-    Flows(Box<flow::Settings>),
-}
+use crate::args::{Command, Config, Flows};
+use crate::failure::Failure;
+use crate::settings::{Input, Told};
 
 fn main() -> ExitCode {
-    let Command::Flows(settings) = Args::parse().command;
-    let duration = settings.duration.unwrap();
-    let config = flow::Config::new(*settings).unwrap();
-    let (tx, rx) = flow::channel();
-    match flow::measure(&config, duration, &rx, tx) {
-        Ok(document) => {
-            println!("{}", serde_json::to_string_pretty(&document).unwrap());
-            ExitCode::SUCCESS
+    failure::exit_code(|| {
+        serving::choose_cryptography()?;
+        let input = Input::of_process();
+        let told = input.read()?;
+        run(&input, told)
+    })
+}
+
+fn run(input: &Input, mut told: Told) -> Result<(), Failure> {
+    match told.command {
+        Command::Flows(ref mut flows) if flows.action.is_some() => pins::run(flows.action.take()),
+        Command::Flows(flows) if flows.settings.duration.is_some() => flows_once(input, *flows),
+        Command::Flows(_) | Command::Agent(_) => daemon::run(input, told),
+        Command::Doctor(asked) => doctor::run(input, &asked),
+        Command::Demo(asked) => demo::run(input, &asked, told.flows),
+        Command::Config(Config::Check { file }) => {
+            settings::check(&file)?;
+            output::print_text(&format!("{}: ok\n", file.display()))
         }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::from(error.exit() as u8)
+        Command::Config(Config::Print { defaults, config }) => {
+            output::print_text(&input.print(defaults, config.as_deref())?)
         }
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { directory } => manual::pages(&directory),
     }
+}
+
+fn flows_once(input: &Input, flows: Flows) -> Result<(), Failure> {
+    let logs = logging::install(input, &flows.process)?;
+    let document = oneshot::measure(&flows)?;
+    drop(logs);
+    output::print_document(&document, flows.settings.output)?;
+    Ok(document.law()?)
 }

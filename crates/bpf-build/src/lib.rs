@@ -30,20 +30,28 @@ pub fn skeleton(source: &str) -> Result<PathBuf> {
         .with_context(|| format!("{} does not end in .bpf.c", source.display()))?;
     let skeleton = PathBuf::from(variable("OUT_DIR")?).join(format!("{name}.skel.rs"));
 
+    let headers = root.join(HEADERS);
+
     watch(folder);
-    watch(Path::new(bpf_headers::INCLUDE_DIR));
+    watch(&headers);
     SkeletonBuilder::new()
         .source(&source)
-        .clang_args(clang_args(folder)?)
+        .clang_args(clang_args([folder, &headers])?)
         .build_and_generate(&skeleton)
         .with_context(|| format!("compile {} (is clang installed?)", source.display()))?;
     Ok(skeleton)
 }
 
-fn clang_args(folder: &Path) -> Result<Vec<OsString>> {
+/// The shared headers, as seen from any crate of the workspace.
+///
+/// Found when the build script runs: a path that this crate had compiled in would be
+/// that of another checkout where two of them share a target folder.
+const HEADERS: &str = "../bpf-headers/include";
+
+fn clang_args(includes: [&Path; 2]) -> Result<Vec<OsString>> {
     let mut args: Vec<OsString> =
         ["-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter", "-mcpu=v3"].map(Into::into).into();
-    for include in [folder, Path::new(bpf_headers::INCLUDE_DIR)] {
+    for include in includes {
         args.push("-I".into());
         args.push(include.into());
     }

@@ -15,40 +15,10 @@
 #ifndef PARSE_BPF_H
 #define PARSE_BPF_H
 
-#include "bpf_base.bpf.h"
+#include "wire.bpf.h"
 
 #define PARSE_MAX_TAGS 2
 #define PARSE_MAX_EXTENSIONS 6
-
-#define ETH_LEN 14
-#define ETHERTYPE_IPV4 0x0800
-#define ETHERTYPE_IPV6 0x86dd
-#define ETHERTYPE_8021Q 0x8100
-#define ETHERTYPE_8021AD 0x88a8
-#define ETHERTYPE_TEB 0x6558
-
-#define PROTO_HOPOPTS 0
-#define PROTO_ICMP 1
-#define PROTO_IPIP 4
-#define PROTO_TCP 6
-#define PROTO_UDP 17
-#define PROTO_IPV6 41
-#define PROTO_ROUTING 43
-#define PROTO_FRAGMENT 44
-#define PROTO_GRE 47
-#define PROTO_AH 51
-#define PROTO_ICMPV6 58
-#define PROTO_DSTOPTS 60
-#define PROTO_SCTP 132
-
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-
-#define TCP_LEN 20
-#define UDP_LEN 8
-#define SCTP_LEN 12
-#define ICMP_LEN 8
 
 enum parse_verdict {
 	PARSE_OK = 0,
@@ -64,33 +34,6 @@ enum parse_fragment {
 	PARSE_WHOLE = 0,
 	PARSE_FIRST_FRAGMENT,
 	PARSE_LATER_FRAGMENT, /* no transport header in this frame */
-};
-
-/* Headers as they stand on the wire. */
-struct ipv4_header {
-	u8 version_ihl, tos;
-	u16 total, id, fragment;
-	u8 ttl, protocol;
-	u16 checksum;
-	u32 src, dst;
-};
-
-struct ipv6_header {
-	u8 version_class, class_label;
-	u16 label, payload;
-	u8 next, hops;
-	u32 src[4], dst[4];
-};
-
-struct tcp_header {
-	u16 src_port, dst_port;
-	u32 seq, ack;
-	u8 offset, flags;
-	u16 window, checksum, urgent;
-};
-
-struct udp_header {
-	u16 src_port, dst_port, len, checksum;
 };
 
 /* What a parser found. The first 40 octets can serve as the key of a flow. */
@@ -117,16 +60,11 @@ _Static_assert(sizeof(struct parsed) % sizeof(u64) == 0, "veiled in words");
 
 struct parse_packet {
 	void *skb;
-	u32 len; /* of the whole frame */
+	u32 len;   /* of the whole frame */
 	u32 veil;  /* see veil_of() */
 	u32 reach; /* end of what was last asked for */
 };
 
-/*
- * The frames that fill a link: Ethernet without tags, IP without options, extension
- * headers or fragments, TCP or UDP, headers in the linear part. False leaves the frame
- * to parse_frame(); it never means that the frame is wrong.
- */
 static __always_inline bool parse_hot_ports(const void *transport, const void *end,
 					    struct parsed *out)
 {
@@ -176,6 +114,11 @@ static __always_inline bool parse_hot_ipv6(const void *data, const void *end, st
 	return parse_hot_ports(ip + 1, end, out);
 }
 
+/*
+ * The frames that fill a link: Ethernet without tags, IP without options, extension
+ * headers or fragments, TCP or UDP, headers in the linear part. False leaves the frame
+ * to parse_frame(); it never means that the frame is wrong.
+ */
 static __always_inline bool parse_hot(const void *data, const void *end, struct parsed *out)
 {
 	u16 ethertype;
@@ -198,8 +141,7 @@ static __always_inline bool parse_load(struct parse_packet *p, u32 off, void *co
 	return !bpf_skb_load_bytes(p->skb, off, copy, len);
 }
 
-static __always_inline enum parse_verdict parse_tcp(struct parse_packet *p,
-						    struct parsed *out)
+static __always_inline enum parse_verdict parse_tcp(struct parse_packet *p, struct parsed *out)
 {
 	struct tcp_header tcp;
 
@@ -215,8 +157,8 @@ static __always_inline enum parse_verdict parse_tcp(struct parse_packet *p,
 }
 
 /* UDP and SCTP: ports in front, a header of fixed length. */
-static __always_inline enum parse_verdict parse_ports(struct parse_packet *p,
-						      struct parsed *out, u32 len)
+static __always_inline enum parse_verdict parse_ports(struct parse_packet *p, struct parsed *out,
+						      u32 len)
 {
 	struct {
 		u16 src_port, dst_port;
@@ -232,8 +174,7 @@ static __always_inline enum parse_verdict parse_ports(struct parse_packet *p,
 }
 
 /* Type, code and checksum are common to RFC 792 and RFC 4443. */
-static __always_inline enum parse_verdict parse_icmp(struct parse_packet *p,
-						     struct parsed *out)
+static __always_inline enum parse_verdict parse_icmp(struct parse_packet *p, struct parsed *out)
 {
 	struct {
 		u8 type, code;
@@ -297,9 +238,9 @@ static __always_inline enum parse_verdict parse_ipv4(struct parse_packet *p, u32
 	out->fragment_protocol = ip.protocol;
 	out->fragment_id = ip.id;
 	out->transport = off + (ip.version_ihl & 0xf) * 4;
-	out->fragment = parse_fragment(bpf_ntohs(ip.fragment) & 0x1fff,
-				       bpf_ntohs(ip.fragment) & 0x2000) ^
-			p->veil;
+	out->fragment =
+		parse_fragment(bpf_ntohs(ip.fragment) & 0x1fff, bpf_ntohs(ip.fragment) & 0x2000) ^
+		p->veil;
 	return parse_reach(p, out->transport);
 }
 
@@ -312,12 +253,6 @@ static __always_inline bool parse_is_extension(u8 protocol)
 {
 	return protocol < 64 && (PARSE_EXTENSIONS >> protocol) & 1;
 }
-
-struct ipv6_extension {
-	u8 next, len;
-	u16 fragment;
-	u32 id;
-};
 
 #define PARSE_IS(what, protocol) ((1ULL << (what) >> (protocol)) & 1)
 
@@ -440,8 +375,8 @@ static __always_inline void parse_veil(struct parsed *out, u64 veil)
 }
 
 /* A whole frame. `ethertype` counts where there is no link header. */
-static __always_inline enum parse_verdict
-parse_frame(struct parse_packet *p, bool link_header, u16 ethertype, struct parsed *out)
+static __always_inline enum parse_verdict parse_frame(struct parse_packet *p, bool link_header,
+						      u16 ethertype, struct parsed *out)
 {
 	enum parse_verdict verdict = PARSE_SHORT;
 	u32 off = 0;

@@ -2,9 +2,11 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd},
     ptr,
 };
+
+use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::error::{Error, Step};
 
@@ -110,4 +112,69 @@ impl<K: Copy + Default, V: Copy + Default> Slab<K, V> {
         }
         Err(error)
     }
+}
+
+/// Writes several elements of a map with indices, at once where the kernel can.
+pub(crate) fn update<const V: usize>(
+    map: &MapHandle,
+    keys: &[[u8; 4]],
+    values: &[[u8; V]],
+) -> libbpf_rs::Result<()> {
+    if map.value_size() as usize == V && update_at_once(map.as_fd(), keys, values).is_ok() {
+        return Ok(());
+    }
+    keys.iter().zip(values).try_for_each(|(key, value)| map.update(key, value, MapFlags::ANY))
+}
+
+fn update_at_once<const V: usize>(
+    map: BorrowedFd<'_>,
+    keys: &[[u8; 4]],
+    values: &[[u8; V]],
+) -> io::Result<()> {
+    let mut count = u32::try_from(keys.len().min(values.len())).unwrap_or(u32::MAX);
+    // SAFETY: both slices hold `count` elements, of four octets and of the map's width,
+    // which the caller has compared.
+    let result = unsafe {
+        libbpf_sys::bpf_map_update_batch(
+            map.as_raw_fd(),
+            keys.as_ptr().cast(),
+            values.as_ptr().cast(),
+            &raw mut count,
+            ptr::null(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Reads the elements of an array from `first` on into `values`, whose length is what the
+/// kernel writes for `count` of them.
+pub(crate) fn read_array<V: Copy>(
+    map: BorrowedFd<'_>,
+    first: u32,
+    count: u32,
+    values: &mut [V],
+) -> io::Result<()> {
+    // The kernel starts behind the key it is given.
+    let mut before = first.wrapping_sub(1);
+    let before: *mut u32 = if first == 0 { ptr::null_mut() } else { &raw mut before };
+    let mut last = 0_u32;
+    let mut keys = vec![0_u32; count as usize];
+    let mut read = count;
+    // SAFETY: `keys` holds `count` indices and the caller vouches for `values`; the
+    // cursors are indices too.
+    let result = unsafe {
+        libbpf_sys::bpf_map_lookup_batch(
+            map.as_raw_fd(),
+            before.cast(),
+            (&raw mut last).cast(),
+            keys.as_mut_ptr().cast(),
+            values.as_mut_ptr().cast(),
+            &raw mut read,
+            ptr::null(),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if read == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

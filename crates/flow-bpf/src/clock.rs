@@ -28,6 +28,12 @@ impl Clock {
         self.tick
     }
 
+    /// The tick at that moment.
+    #[expect(clippy::cast_possible_truncation, reason = "ticks are the low 32 bits")]
+    pub const fn last_tick(&self) -> u32 {
+        self.pair.jiffies as u32
+    }
+
     /// When the pair was read.
     pub const fn monotonic(&self) -> Duration {
         self.pair.monotonic

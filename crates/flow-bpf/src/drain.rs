@@ -16,7 +16,7 @@ use flow_model::{
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::{
-    batch::Slab,
+    batch::{self, Slab},
     error::{Error, Step},
     layout::{Flow4Key, Flow6Key, FlowValue, FoldedCell, KEY_FRAGMENT, KEY_RX, TotalsCell},
     tables::{MapFill, Tables, per_shard},
@@ -234,9 +234,16 @@ fn read_range(
     out: &mut [TotalsCell],
     cpus: usize,
 ) -> Result<(), Error> {
-    for cell in 0..count {
-        let key = u32::try_from(first + cell).unwrap_or(u32::MAX);
-        let values = &mut out[cell * cpus..(cell + 1) * cpus];
+    let index = |cell: usize| u32::try_from(cell).unwrap_or(u32::MAX);
+    if count == 0 {
+        return Ok(());
+    }
+    // Batches of per-CPU arrays came with 5.13.
+    if batch::read_array(map.as_fd(), index(first), index(count), out).is_ok() {
+        return Ok(());
+    }
+    for (cell, values) in (first..).zip(out.chunks_exact_mut(cpus)) {
+        let key = index(cell);
         // SAFETY: the key is four octets and the value one 32-octet cell, a multiple of
         // eight, per possible CPU: what the kernel copies for this map.
         let result = unsafe {
@@ -258,4 +265,3 @@ fn write_percpu(map: &MapHandle, key: &[u8; 4], octets: &[u8]) -> Result<(), Err
         octets.chunks_exact(size_of::<TotalsCell>()).map(<[u8]>::to_vec).collect();
     map.update_percpu(key, &cells, MapFlags::ANY).map_err(Error::libbpf(Step::Write, "totals"))
 }
-

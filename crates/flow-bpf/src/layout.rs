@@ -7,13 +7,13 @@ use flow_model::{
     page::{Region, control},
 };
 
+use crate::skel::types;
 pub(crate) use crate::skel::types::{
     flow_clock as ClockRecord, flow_config as Config, flow_event as EventCell,
-    flow_fill as FillCell, flow_folded as FoldedCell, flow_slot_cell as RawSlotCell,
-    flow_totals as TotalsCell, flow_value as FlowValue, flow4_key as Flow4Key,
-    flow6_key as Flow6Key,
+    flow_fill as FillCell, flow_folded as FoldedCell, flow_fragment as Fragment,
+    flow_fragment_key as FragmentKey, flow_slot_cell as RawSlotCell, flow_totals as TotalsCell,
+    flow_value as FlowValue, flow4_key as Flow4Key, flow6_key as Flow6Key,
 };
-use crate::skel::types;
 
 pub(crate) const KEY_RX: u8 = 0x01;
 pub(crate) const KEY_FRAGMENT: u8 = 0x02;

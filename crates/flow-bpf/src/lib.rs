@@ -16,6 +16,7 @@ mod notice;
 mod program;
 mod slots;
 mod tables;
+pub mod testrun;
 
 #[expect(
     clippy::allow_attributes_without_reason,

@@ -77,4 +77,3 @@ impl fmt::Debug for Notices {
         f.debug_struct("Notices").finish_non_exhaustive()
     }
 }
-

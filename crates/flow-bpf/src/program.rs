@@ -2,7 +2,7 @@
 
 use std::{
     mem::MaybeUninit,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
 };
 
 use flow_model::flow::{Direction, Slot};
@@ -56,7 +56,8 @@ impl Program {
         open.progs.read_clock.set_autoload(false);
         configure(&mut open, tables.config(), scope);
         let skel = open.load().map_err(Error::libbpf(Step::Load, "flow"))?;
-        let own = |wanted: bool, program: &ProgramMut<'_>| wanted.then(|| own_fd(program)).transpose();
+        let own =
+            |wanted: bool, program: &ProgramMut<'_>| wanted.then(|| own_fd(program)).transpose();
         Ok(Self {
             tx: own(wants(Direction::Tx), &skel.progs.tc_pod_tx)?,
             rx: own(wants(Direction::Rx), &skel.progs.tc_pod_rx)?,
@@ -129,27 +130,5 @@ pub(crate) fn load_clock(maps: &Maps) -> Result<OwnedFd, Error> {
 
 /// A descriptor of its own, so that the skeleton can go.
 pub(crate) fn own_fd(program: &ProgramMut<'_>) -> Result<OwnedFd, Error> {
-    program
-        .as_fd()
-        .try_clone_to_owned()
-        .map_err(|source| Error::new(Step::Load, "flow", source))
-}
-
-/// Runs a program once on an empty frame.
-pub(crate) fn run_once(program: BorrowedFd<'_>) -> Result<(), Error> {
-    let frame = [0_u8; 14];
-    let mut options = libbpf_sys::bpf_test_run_opts {
-        sz: size_of::<libbpf_sys::bpf_test_run_opts>() as libbpf_sys::size_t,
-        data_in: frame.as_ptr().cast(),
-        data_size_in: 14,
-        repeat: 1,
-        ..Default::default()
-    };
-    // SAFETY: `options` and the frame it points to outlive the call.
-    let result =
-        unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
-    if result != 0 {
-        return Err(Error::last(Step::TestRun, "read_clock"));
-    }
-    Ok(())
+    program.as_fd().try_clone_to_owned().map_err(|source| Error::new(Step::Load, "flow", source))
 }

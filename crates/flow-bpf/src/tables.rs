@@ -5,17 +5,21 @@ mod pins;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use flow_model::page::{Geometry, Pages, Region};
+use flow_model::{
+    flow::Protocol,
+    page::{Geometry, Pages, Region},
+};
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::{
+    batch,
     clock::{Clock, ClockPair},
     error::{Error, Step},
     layout::{ClockRecord, Config, EventCell},
     mapped::Mapped,
     notice::Notices,
-    program::run_once,
     slots::{CELLS, SlotCell},
+    testrun,
 };
 
 /// How large the maps are and where they call for help.
@@ -208,7 +212,7 @@ impl Tables {
     ///
     /// When the kernel refuses the run.
     pub fn clock(&self) -> Result<Clock, Error> {
-        run_once(self.clock_program.as_fd())?;
+        testrun::run(self.clock_program.as_fd(), &testrun::Frame::new(&[0; 14]), 1)?;
         let octets = lookup(&self.maps.clock, "clock", &0_u32.to_ne_bytes())?;
         let word = |at: usize| octets.get(at..at + 8).and_then(|w| w.try_into().ok());
         let [Some(jiffies), Some(monotonic)] =
@@ -232,7 +236,11 @@ impl Tables {
             .lookup_percpu(&event.cell().0.to_ne_bytes(), MapFlags::ANY)
             .map_err(Error::libbpf(Step::Read, "events_seen"))?;
         let cells = per_cpu.unwrap_or_default();
-        Ok(cells.iter().filter_map(|cell| cell.as_slice().try_into().ok()).map(u64::from_ne_bytes).sum())
+        Ok(cells
+            .iter()
+            .filter_map(|cell| cell.as_slice().try_into().ok())
+            .map(u64::from_ne_bytes)
+            .sum())
     }
 
     /// Who has the cell that `ifindex` falls into, if anybody.
@@ -280,6 +288,32 @@ impl Tables {
             .map_err(Error::libbpf(Step::Write, "slots"))
     }
 
+    /// Replaces the ports at which TCP or UDP servers are known to listen; other
+    /// protocols have no such set. Only looked at where the key keeps the service port.
+    ///
+    /// # Errors
+    ///
+    /// When the map can't be written.
+    pub fn set_service_ports(
+        &self,
+        protocol: Protocol,
+        ports: impl IntoIterator<Item = u16>,
+    ) -> Result<(), Error> {
+        let first = match protocol {
+            Protocol::Tcp => 0,
+            Protocol::Udp => SERVICE_WORDS,
+            _ => return Ok(()),
+        };
+        let mut words = [0_u64; SERVICE_WORDS];
+        for port in ports {
+            words[usize::from(port) / 64] |= 1 << (port % 64);
+        }
+        let indices = (first as u32..).map(u32::to_ne_bytes).take(SERVICE_WORDS);
+        let words = words.map(u64::to_ne_bytes);
+        batch::update(&self.maps.service_ports, &indices.collect::<Vec<_>>(), &words)
+            .map_err(Error::libbpf(Step::Write, "service_ports"))
+    }
+
     /// Kernel descriptors of every map with its name, flow tables under the name of the
     /// map that holds them.
     pub fn descriptors(&self) -> impl Iterator<Item = (&'static str, BorrowedFd<'_>)> {
@@ -294,6 +328,11 @@ impl Tables {
         let Sizes { geometry, edge_quota_percent, early_drain_percent } = self.sizes;
         let percent = |of: u32, percent: u32| (u64::from(of) * u64::from(percent) / 100).max(1);
         let saturate = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+        // An edge that may have it all overflows the table, not a quota.
+        let quota = |capacity| match edge_quota_percent {
+            100.. => u32::MAX,
+            share => saturate(percent(capacity, share)),
+        };
         let shard4 = per_shard(geometry.flow_capacity4, geometry.shards);
         let shard6 = per_shard(geometry.flow_capacity6, geometry.shards);
         Config {
@@ -301,14 +340,17 @@ impl Tables {
             slot_count: saturate(geometry.slots() as u64),
             early4: saturate(percent(shard4, early_drain_percent)),
             early6: saturate(percent(shard6, early_drain_percent)),
-            quota4: saturate(percent(geometry.flow_capacity4, edge_quota_percent)),
-            quota6: saturate(percent(geometry.flow_capacity6, edge_quota_percent)),
+            quota4: quota(geometry.flow_capacity4),
+            quota6: quota(geometry.flow_capacity6),
             key_mode: geometry.flow_key as u32,
             atomic_totals: u8::from(is_preempt_rt()),
             ..Config::default()
         }
     }
 }
+
+/// Words of one protocol's ports, a bit each.
+const SERVICE_WORDS: usize = 65_536 / 64;
 
 /// Entries of one shard's table.
 pub(crate) const fn per_shard(capacity: u32, shards: u32) -> u32 {
@@ -320,11 +362,7 @@ fn is_preempt_rt() -> bool {
     std::fs::read_to_string("/sys/kernel/realtime").is_ok_and(|text| text.trim() == "1")
 }
 
-pub(crate) fn lookup(
-    map: &MapHandle,
-    what: &'static str,
-    key: &[u8],
-) -> Result<Vec<u8>, Error> {
+pub(crate) fn lookup(map: &MapHandle, what: &'static str, key: &[u8]) -> Result<Vec<u8>, Error> {
     let found = map.lookup(key, MapFlags::ANY).map_err(Error::libbpf(Step::Read, what))?;
     Ok(found.unwrap_or_default())
 }

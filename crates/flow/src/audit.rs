@@ -6,26 +6,26 @@ use crate::site::Reading;
 
 /// Interface counters read before and after something of ours happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Bracket {
+pub(crate) struct Bracket {
     /// Before.
-    pub before: Reading,
+    pub(crate) before: Reading,
     /// After.
-    pub after: Reading,
+    pub(crate) after: Reading,
 }
 
 /// The least and the most that can have passed a device while it was hooked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Passed {
+pub(crate) struct Passed {
     /// From after the attach to before the detach.
-    pub least: Reading,
+    pub(crate) least: Reading,
     /// From before the attach to after the detach.
-    pub most: Reading,
+    pub(crate) most: Reading,
 }
 
 impl Passed {
     /// Between two brackets. Counters that went backwards, because the device was made
     /// anew, say nothing.
-    pub fn between(opened: Bracket, closed: Bracket) -> Option<Self> {
+    pub(crate) fn between(opened: Bracket, closed: Bracket) -> Option<Self> {
         Some(Self {
             least: difference(closed.before, opened.after)?,
             most: difference(closed.after, opened.before)?,
@@ -34,10 +34,20 @@ impl Passed {
 
     /// How far the hook's amounts lie outside: a device counts a segmented buffer as
     /// anything between one packet and all its segments.
-    pub fn drift(&self, hook: &Totals) -> Reading {
+    pub(crate) fn drift(&self, hook: &Totals) -> Reading {
         Reading {
-            packets: outside(hook.skb.packets, hook.wire.packets, self.least.packets, self.most.packets),
-            bytes: outside(hook.skb.bytes, hook.wire.bytes, self.least.bytes, self.most.bytes),
+            packets: outside(
+                hook.skb.packets,
+                hook.wire.packets,
+                self.least.packets,
+                self.most.packets,
+            ),
+            bytes: outside(
+                hook.skb.bytes,
+                hook.wire.bytes,
+                self.least.bytes,
+                self.most.bytes,
+            ),
         }
     }
 }
@@ -61,17 +71,29 @@ mod tests {
     use super::*;
 
     fn reading(packets: u64) -> Reading {
-        Reading { packets, bytes: packets * 100 }
+        Reading {
+            packets,
+            bytes: packets * 100,
+        }
     }
 
     fn still(packets: u64) -> Bracket {
-        Bracket { before: reading(packets), after: reading(packets) }
+        Bracket {
+            before: reading(packets),
+            after: reading(packets),
+        }
     }
 
     fn hook(skbs: u64, packets: u64) -> Totals {
         Totals {
-            skb: Counts { packets: skbs, bytes: skbs * 100 },
-            wire: Counts { packets, bytes: packets * 100 },
+            skb: Counts {
+                packets: skbs,
+                bytes: skbs * 100,
+            },
+            wire: Counts {
+                packets,
+                bytes: packets * 100,
+            },
         }
     }
 
@@ -92,8 +114,14 @@ mod tests {
 
     #[test]
     fn traffic_during_attach_and_detach_widens_the_bracket() {
-        let opened = Bracket { before: reading(10), after: reading(12) };
-        let closed = Bracket { before: reading(20), after: reading(23) };
+        let opened = Bracket {
+            before: reading(10),
+            after: reading(12),
+        };
+        let closed = Bracket {
+            before: reading(20),
+            after: reading(23),
+        };
         let passed = Passed::between(opened, closed).unwrap();
         assert_eq!((passed.least, passed.most), (reading(8), reading(13)));
         assert_eq!(passed.drift(&hook(13, 13)), reading(0));

@@ -11,8 +11,10 @@ use std::{
 };
 
 use flow_bpf::{NoticeKind, Notices};
+use net_sys::survey::Change;
+use tokio::sync::oneshot;
 
-use crate::error::Error;
+use crate::{config::Config, error::Error};
 
 /// One thing to do.
 #[derive(Debug)]
@@ -22,10 +24,16 @@ pub enum Command {
     Stop,
     /// A table fills or is full.
     Notice(NoticeKind),
+    /// Drain now and answer.
+    Fresh(oneshot::Sender<()>),
+    /// Settings that can change while running have changed.
+    Reload(Box<Config>),
+    /// A device appeared or vanished.
+    Device(Change),
 }
 
-/// Commands that may wait. The engine takes them between drains, and none is frequent.
-const WAITING: usize = 1024;
+/// Commands that may wait. The engine takes them between drains.
+const WAITING: usize = 4096;
 
 /// The engine's end and everybody else's.
 pub fn channel() -> (SyncSender<Command>, Receiver<Command>) {
@@ -34,7 +42,7 @@ pub fn channel() -> (SyncSender<Command>, Receiver<Command>) {
 
 /// A thread that turns notices of the kernel into commands; ends with its guard.
 #[derive(Debug)]
-pub struct NoticeThread {
+pub(crate) struct NoticeThread {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,34 +52,37 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 impl NoticeThread {
     /// Starts it.
-    pub fn start(mut notices: Notices, commands: SyncSender<Command>) -> Result<Self, Error> {
+    pub(crate) fn start(notices: Notices, commands: SyncSender<Command>) -> Result<Self, Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let forward = move || {
-            while !stopped.load(Ordering::Relaxed) {
-                match notices.poll(PATIENCE) {
-                    Ok(arrived) => {
-                        for notice in arrived {
-                            // A full queue holds a notice already; fill is polled as well.
-                            if let Err(TrySendError::Disconnected(_)) =
-                                commands.try_send(Command::Notice(notice.kind))
-                            {
-                                return;
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "Notices of the kernel are lost; fill is polled");
+        let thread = thread::Builder::new()
+            .name("flows-notices".into())
+            .spawn(move || forward(notices, &commands, &stopped))
+            .map_err(|_| Error::Thread("flows-notices"))?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+fn forward(mut notices: Notices, commands: &SyncSender<Command>, stopped: &AtomicBool) {
+    while !stopped.load(Ordering::Relaxed) {
+        match notices.poll(PATIENCE) {
+            Ok(arrived) => {
+                for notice in arrived {
+                    // A full queue holds a notice already; fill is polled as well.
+                    let sent = commands.try_send(Command::Notice(notice.kind));
+                    if matches!(sent, Err(TrySendError::Disconnected(_))) {
                         return;
                     }
                 }
             }
-        };
-        let thread = thread::Builder::new()
-            .name("flows-notices".into())
-            .spawn(forward)
-            .map_err(|_| Error::Thread("flows-notices"))?;
-        Ok(Self { stop, thread: Some(thread) })
+            Err(error) => {
+                tracing::warn!(%error, "Notices of the kernel are lost; fill is polled");
+                return;
+            }
+        }
     }
 }
 

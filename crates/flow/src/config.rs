@@ -24,7 +24,11 @@ impl Config {
     /// Checks what single flags can't know. Every problem is told in one pass.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let problems = problems(&settings);
-        if problems.is_empty() { Ok(Self { settings }) } else { Err(Error::Settings(problems)) }
+        if problems.is_empty() {
+            Ok(Self { settings })
+        } else {
+            Err(Error::Settings(problems))
+        }
     }
 
     /// The settings as given.
@@ -37,10 +41,36 @@ impl Config {
         match self.settings.discover {
             Discover::On => true,
             Discover::Off => false,
-            Discover::Auto => {
-                self.settings.pod_edge.is_empty() && self.settings.netns.is_empty()
-            }
+            Discover::Auto => self.settings.pod_edge.is_empty() && self.settings.netns.is_empty(),
         }
+    }
+
+    /// The new settings, but for those that are fixed while the process runs.
+    pub fn with_reloadable(&self, new: Self) -> Self {
+        let old = self.settings.clone();
+        let mut settings = new.settings;
+        settings.metrics_port = old.metrics_port;
+        settings.listen = old.listen;
+        settings.connection_tracking = old.connection_tracking;
+        settings.enable_profiling = old.enable_profiling;
+        settings.profiling_port = old.profiling_port;
+        settings.node_name = old.node_name;
+        settings.daemonset_node_name = old.daemonset_node_name;
+        settings.discover = old.discover;
+        settings.edge_hooks = old.edge_hooks;
+        settings.netns_dir = old.netns_dir;
+        settings.attach = old.attach;
+        settings.flow_key = old.flow_key;
+        settings.flow_capacity = old.flow_capacity;
+        settings.flow_capacity6 = old.flow_capacity6;
+        settings.edge_flow_quota = old.edge_flow_quota;
+        settings.max_edges = old.max_edges;
+        settings.shards = old.shards;
+        settings.early_drain_percent = old.early_drain_percent;
+        settings.pins = old.pins;
+        settings.no_pin = old.no_pin;
+        settings.pair_series_max = old.pair_series_max;
+        Self { settings }
     }
 
     /// Sizes of the maps on a host with this many CPUs.
@@ -112,19 +142,37 @@ fn problems(settings: &Settings) -> Vec<String> {
     let mut refuse = |text: String| problems.push(text);
     let named = settings.pod_edge.len() + settings.netns.len();
     if named > settings.max_edges as usize {
-        refuse(format!("max_edges: {named} edges are named, {} allowed", settings.max_edges));
+        refuse(format!(
+            "max_edges: {named} edges are named, {} allowed",
+            settings.max_edges
+        ));
     }
     if settings.peer_cidr.len() > 32 {
-        refuse(format!("peer_cidr: {} ranges, at most 32", settings.peer_cidr.len()));
+        refuse(format!(
+            "peer_cidr: {} ranges, at most 32",
+            settings.peer_cidr.len()
+        ));
     }
     if settings.ignore_peer.len() > 64 {
-        refuse(format!("ignore_peer: {} ranges, at most 64", settings.ignore_peer.len()));
+        refuse(format!(
+            "ignore_peer: {} ranges, at most 64",
+            settings.ignore_peer.len()
+        ));
     }
-    if matches!(settings.host_traffic, HostTraffic::Cgroup | HostTraffic::Nic) {
-        refuse("host_traffic: counting the host's own traffic needs a later release; use auto or off".into());
+    if matches!(
+        settings.host_traffic,
+        HostTraffic::Cgroup | HostTraffic::Nic
+    ) {
+        refuse(
+            "host_traffic: counting the host's own traffic needs a later release; use auto or off"
+                .into(),
+        );
     }
     if settings.discover == Discover::Off && named == 0 {
-        refuse("discover: off, and no edge is named by pod_edge or netns: nothing would be counted".into());
+        refuse(
+            "discover: off, and no edge is named by pod_edge or netns: nothing would be counted"
+                .into(),
+        );
     }
     problems
 }

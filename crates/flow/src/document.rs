@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use flow_model::{flow::FlowKey, page::FlowKeyMode};
 use serde::{Serialize, Serializer};
+
+use crate::{rows::Row, time::WallClock};
 
 /// Name and version of the form. Versions only add to it.
 pub const SCHEMA: &str = "fathom.flows/1";
@@ -150,6 +153,51 @@ pub struct FlowRow {
     pub local: Endpoint,
 }
 
+impl FlowRow {
+    /// A row of one flow; `mode` tells which ports mean something.
+    pub(crate) fn new(edge: &str, key: &FlowKey, row: &Row, mode: FlowKeyMode, clock: &WallClock) -> Self {
+        let port = |port: u16| shows_port(key, port, mode).then_some(port);
+        let flags = TcpFlags {
+            syn: row.syn,
+            fin: row.fin,
+            rst: row.rst,
+        };
+        Self {
+            edge: edge.to_owned(),
+            direction: key.direction.as_str(),
+            family: if key.src.is_ipv4() { 4 } else { 6 },
+            src: key.src,
+            dst: key.dst,
+            src_port: port(key.src_port),
+            dst_port: port(key.dst_port),
+            protocol: Protocol(key.protocol),
+            packets: row.counts.packets,
+            bytes: row.counts.bytes,
+            first_seen: clock.at(row.first).to_string(),
+            last_seen: clock.at(row.last).to_string(),
+            tcp: (flags.syn + flags.fin + flags.rst > 0).then_some(flags),
+            fragment: key.fragment,
+            local: Endpoint {
+                kind: "pod",
+                pod: edge.to_owned(),
+            },
+        }
+    }
+}
+
+/// Whether a port of a flow is known. ICMP types and codes are, also when 0.
+fn shows_port(key: &FlowKey, port: u16, mode: FlowKeyMode) -> bool {
+    const ICMP: [u8; 2] = [1, 58];
+    if Protocol(key.protocol).name().is_none() || key.fragment {
+        return false;
+    }
+    match mode {
+        FlowKeyMode::FiveTuple => true,
+        FlowKeyMode::PairServicePort => port != 0 || ICMP.contains(&key.protocol),
+        FlowKeyMode::Pair => false,
+    }
+}
+
 /// Who an end of a flow is.
 #[derive(Debug, Serialize)]
 pub struct Endpoint {
@@ -254,8 +302,14 @@ pub struct Audit {
 impl Document {
     /// The sum over one direction's flows and folded rows, by edge and direction.
     pub fn accounted(&self) -> BTreeMap<(&str, &str), (u64, u64)> {
-        let flows = self.flows.iter().map(|row| (&row.edge, row.direction, row.packets, row.bytes));
-        let folded = self.folded.iter().map(|row| (&row.edge, row.direction, row.packets, row.bytes));
+        let flows = self
+            .flows
+            .iter()
+            .map(|row| (&row.edge, row.direction, row.packets, row.bytes));
+        let folded = self
+            .folded
+            .iter()
+            .map(|row| (&row.edge, row.direction, row.packets, row.bytes));
         let mut sums: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
         for (edge, direction, packets, bytes) in flows.chain(folded) {
             let sum = sums.entry((edge.as_str(), direction)).or_default();

@@ -7,61 +7,82 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use flow_bpf::{Drain, Program, Scope, SharedPages, SlotCell, Tables};
 use flow_model::{
-    edge::{EdgeId, EdgeSpec, Identity, Place, Text},
-    flow::{Direction, Slot},
+    edge::{EdgeId, EdgeRecord, EdgeSpec, Identity, Place, Text},
+    flow::{Counts, Direction, Parity, Slot, Totals},
+    kernel::Kernel as _,
     ledger::{Drained, Ledger, Observer, Settings},
 };
 
 use crate::{
-    audit::Bracket,
+    audit::{Bracket, Passed},
     error::{Error, SiteError},
     hook::{Hook, Lane},
-    site::{EdgePlan, Site},
+    pins::{PinDir, unpin},
+    site::{EdgePlan, Reading, Site},
     time::now,
 };
 
 /// A hooked edge.
 #[derive(Debug)]
-pub struct Edge {
+pub(crate) struct Edge {
     /// What was asked for.
-    pub plan: EdgePlan,
+    pub(crate) plan: EdgePlan,
     /// Its place in the kernel's arrays.
-    pub slot: Slot,
+    pub(crate) slot: Slot,
     /// Its hooks, by direction.
-    pub hooks: [Hook; 2],
-    /// Interface counters around the attach, by direction.
-    pub opened: [Bracket; 2],
+    pub(crate) hooks: [Hook; 2],
+    /// Interface counters around the attach, by direction; absent when an earlier process
+    /// attached.
+    pub(crate) opened: [Option<Bracket>; 2],
+    /// Where the next check of the interface law starts, by direction.
+    pub(crate) checked: [Option<Checkpoint>; 2],
+}
+
+/// A moment at which hook and device were read together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Checkpoint {
+    /// The device, before and after the hook was read.
+    pub(crate) bracket: Bracket,
+    /// The hook.
+    pub(crate) totals: Totals,
 }
 
 /// What a hook had seen when it was removed.
 #[derive(Debug, Clone)]
-pub struct Closed {
+pub(crate) struct Closed {
     /// What was asked for.
-    pub plan: EdgePlan,
+    pub(crate) plan: EdgePlan,
     /// Interface counters around attach and detach, by direction; absent where the
     /// device was gone before.
-    pub counters: [Option<[Bracket; 2]>; 2],
+    pub(crate) counters: [Option<[Bracket; 2]>; 2],
 }
 
 /// The one writer.
 #[derive(Debug)]
-pub struct Engine {
+pub(crate) struct Engine {
     tables: Arc<Tables>,
     drain: Drain,
     ledger: Ledger<SharedPages>,
     lane: Lane,
-    shared: Option<Program>,
+    shared: Option<Arc<Program>>,
     edges: BTreeMap<EdgeId, Edge>,
 }
 
 impl Engine {
     /// Works on tables through a ledger made or opened on them.
-    pub fn new(tables: Arc<Tables>, drain: Drain, ledger: Ledger<SharedPages>, lane: Lane) -> Self {
-        Self { tables, drain, ledger, lane, shared: None, edges: BTreeMap::new() }
+    pub(crate) fn new(tables: Arc<Tables>, drain: Drain, ledger: Ledger<SharedPages>, lane: Lane) -> Self {
+        Self {
+            tables,
+            drain,
+            ledger,
+            lane,
+            shared: None,
+            edges: BTreeMap::new(),
+        }
     }
 
     /// Makes fresh tables and a ledger that nothing outlives.
-    pub fn private(sizes: flow_bpf::Sizes, settings: Settings, lane: Lane) -> Result<Self, Error> {
+    pub(crate) fn private(sizes: flow_bpf::Sizes, settings: Settings, lane: Lane) -> Result<Self, Error> {
         let tables = Arc::new(Tables::create(sizes)?);
         let drain = Drain::new(Arc::clone(&tables))?;
         let ledger = Ledger::create(
@@ -75,42 +96,37 @@ impl Engine {
     }
 
     /// The maps.
-    pub const fn tables(&self) -> &Arc<Tables> {
+    pub(crate) const fn tables(&self) -> &Arc<Tables> {
         &self.tables
     }
 
-    /// How programs are attached.
-    pub const fn lane(&self) -> Lane {
-        self.lane
-    }
-
     /// The ledger.
-    pub const fn ledger(&self) -> &Ledger<SharedPages> {
+    pub(crate) const fn ledger(&self) -> &Ledger<SharedPages> {
         &self.ledger
     }
 
     /// The ledger, to change its settings.
-    pub const fn ledger_mut(&mut self) -> &mut Ledger<SharedPages> {
+    pub(crate) const fn ledger_mut(&mut self) -> &mut Ledger<SharedPages> {
         &mut self.ledger
     }
 
     /// The reader of the tables.
-    pub const fn reader(&self) -> &Drain {
+    pub(crate) const fn reader(&self) -> &Drain {
         &self.drain
     }
 
     /// Hooked edges.
-    pub const fn edges(&self) -> &BTreeMap<EdgeId, Edge> {
+    pub(crate) const fn edges(&self) -> &BTreeMap<EdgeId, Edge> {
         &self.edges
     }
 
     /// Closes the open epoch.
-    pub fn drain(&mut self, observer: &mut impl Observer) -> Result<Drained, Error> {
+    pub(crate) fn drain(&mut self, observer: &mut impl Observer) -> Result<Drained, Error> {
         Ok(self.ledger.drain(&mut self.drain, now(), observer)?)
     }
 
     /// Hooks an edge. It counts from the moment this returns.
-    pub fn attach(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
+    pub(crate) fn attach(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
         let (id, slot) = self.ledger.add_edge(&mut self.drain, &spec(&plan), now())?;
         match self.hook(&plan, slot) {
             Ok((hooks, opened)) => {
@@ -120,13 +136,32 @@ impl Engine {
                     let noted = self.ledger.set_hook(id, direction, record);
                     debug_assert!(noted.is_ok(), "the edge was just added");
                 }
-                self.edges.insert(id, Edge { plan, slot, hooks, opened });
+                let checked = opened.map(|bracket| {
+                    Some(Checkpoint {
+                        bracket,
+                        totals: Totals::default(),
+                    })
+                });
+                let opened = opened.map(Some);
+                self.edges.insert(
+                    id,
+                    Edge {
+                        plan,
+                        slot,
+                        hooks,
+                        opened,
+                        checked,
+                    },
+                );
                 Ok(id)
             }
             Err(source) => {
                 let dropped = self.ledger.drop_edge(id);
                 debug_assert!(dropped.is_ok(), "the edge was just added");
-                Err(Error::Edge { edge: plan.name, source })
+                Err(Error::Edge {
+                    edge: plan.name,
+                    source,
+                })
             }
         }
     }
@@ -153,14 +188,7 @@ impl Engine {
         slot: Slot,
     ) -> Result<(Hook, Bracket), SiteError> {
         let lane = self.lane;
-        let single;
-        let program = if self.assign_shared(site, slot)? {
-            self.shared_program()?
-        } else {
-            let scope = Scope::Single { slot, link_layer: site.link_layer };
-            single = Program::load(&self.tables, scope, &[direction])?;
-            &single
-        };
+        let program = self.program(site, direction, slot)?;
         let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
         let before = site.reading()?;
         let hook = Hook::attach(site, direction, lane, program)?;
@@ -168,12 +196,34 @@ impl Engine {
         Ok((hook, Bracket { before, after }))
     }
 
+    /// The program for a site: the shared one where the device can have a cell of its own,
+    /// else an instance for this device alone.
+    fn program(
+        &mut self,
+        site: &Site,
+        direction: Direction,
+        slot: Slot,
+    ) -> Result<Arc<Program>, SiteError> {
+        if self.assign_shared(site, slot)? {
+            return self.shared_program();
+        }
+        let scope = Scope::Single {
+            slot,
+            link_layer: site.link_layer,
+        };
+        Ok(Arc::new(Program::load(&self.tables, scope, &[direction])?))
+    }
+
     /// Whether the shared programs can serve this site; if so the device has its slot.
     fn assign_shared(&self, site: &Site, slot: Slot) -> Result<bool, SiteError> {
-        if site.place != Place::Host || site.namespace.path.is_some() {
+        if site.place != Place::Host || !site.namespace.is_own() {
             return Ok(false);
         }
-        let cell = SlotCell { ifindex: site.ifindex, slot, link_layer: site.link_layer };
+        let cell = SlotCell {
+            ifindex: site.ifindex,
+            slot,
+            link_layer: site.link_layer,
+        };
         match self.tables.slot_holder(site.ifindex)? {
             Some(holder) if holder != site.ifindex => Ok(false),
             _ => {
@@ -183,21 +233,129 @@ impl Engine {
         }
     }
 
-    fn shared_program(&mut self) -> Result<&Program, SiteError> {
-        if self.shared.is_none() {
-            let program = Program::load(&self.tables, Scope::Shared, &Direction::ALL)?;
-            self.shared = Some(program);
+    fn shared_program(&mut self) -> Result<Arc<Program>, SiteError> {
+        if let Some(program) = &self.shared {
+            return Ok(Arc::clone(program));
         }
-        self.shared.as_ref().ok_or(SiteError::NoCounters)
+        let program = Arc::new(Program::load(&self.tables, Scope::Shared, &Direction::ALL)?);
+        Ok(Arc::clone(self.shared.insert(program)))
     }
 
-    /// Lets an edge go: hooks first, then a grace period, then its slot.
-    pub fn detach(&mut self, id: EdgeId) -> Result<Option<Closed>, Error> {
-        let Some(edge) = self.edges.remove(&id) else { return Ok(None) };
+    /// Pins the links of an edge.
+    pub(crate) fn pin(&self, id: EdgeId, pins: &PinDir) -> Result<(), Error> {
+        let Some(edge) = self.edges.get(&id) else {
+            return Ok(());
+        };
+        for (direction, hook) in Direction::ALL.into_iter().zip(&edge.hooks) {
+            hook.pin(&pins.link(id, direction))
+                .map_err(|source| Error::Edge {
+                    edge: edge.plan.name.clone(),
+                    source,
+                })?;
+        }
+        Ok(())
+    }
+
+    /// Takes up an edge that an earlier process hooked, and puts this process's program
+    /// in place of the old one without missing a packet. False when its device is gone.
+    pub(crate) fn adopt(&mut self, plan: EdgePlan, record: &EdgeRecord, pins: &PinDir) -> bool {
+        let hooks = Direction::ALL.map(|direction| self.adopt_hook(&plan, record, direction, pins));
+        let [Ok(tx), Ok(rx)] = hooks else {
+            return false;
+        };
+        let edge = Edge {
+            plan,
+            slot: record.slot,
+            hooks: [tx, rx],
+            opened: [None, None],
+            checked: [None, None],
+        };
+        self.edges.insert(record.id, edge);
+        true
+    }
+
+    fn adopt_hook(
+        &mut self,
+        plan: &EdgePlan,
+        record: &EdgeRecord,
+        direction: Direction,
+        pins: &PinDir,
+    ) -> Result<Hook, SiteError> {
+        let site = plan.site(direction);
+        let mut hook = Hook::adopt_link(site, &pins.link(record.id, direction))?;
+        let program = self.program(site, direction, record.slot)?;
+        let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
+        hook.update(direction, program)?;
+        Ok(hook)
+    }
+
+    /// Forgets an edge of the book that nobody can hook any more.
+    pub(crate) fn abandon(&mut self, id: EdgeId) -> Result<(), Error> {
+        self.tables.grace()?;
+        // Dropping it a second time changes nothing.
+        self.ledger.drop_edge(id).ok();
+        Ok(())
+    }
+
+    /// Holds every hook against its device since the last check: the sum of what they
+    /// differ by.
+    pub(crate) fn check_interfaces(&mut self) -> Result<Counts, Error> {
+        let before: Vec<[Option<Reading>; 2]> =
+            self.edges.values().map(|edge| edge.readings()).collect();
+        let totals = self.totals()?;
+        let mut drift = Counts::ZERO;
+        for (edge, before) in self.edges.values_mut().zip(before) {
+            let after = edge.readings();
+            let now = totals
+                .get(usize::from(edge.slot.0))
+                .copied()
+                .unwrap_or_default();
+            for at in 0..2 {
+                let bracket = before[at].zip(after[at]);
+                let next = bracket.map(|(before, after)| Checkpoint {
+                    bracket: Bracket { before, after },
+                    totals: now[at],
+                });
+                if let (Some(last), Some(next)) = (edge.checked[at], next) {
+                    drift += last.drift(&next);
+                }
+                edge.checked[at] = next.or(edge.checked[at]);
+            }
+        }
+        Ok(drift)
+    }
+
+    /// What every hook has counted up to now, by slot and direction.
+    fn totals(&mut self) -> Result<Vec<[Totals; 2]>, Error> {
+        let slots = self.tables.sizes().geometry.slots();
+        let mut sums = vec![[Totals::default(); 2]; slots];
+        let mut cells = sums.clone();
+        for parity in Parity::ALL {
+            self.drain.totals(parity, &mut cells)?;
+            for (sums, cells) in sums.iter_mut().zip(&cells) {
+                for (sum, cell) in sums.iter_mut().zip(cells) {
+                    sum.wire += cell.wire;
+                    sum.skb += cell.skb;
+                }
+            }
+        }
+        Ok(sums)
+    }
+
+    /// Lets an edge go: pins and hooks first, then a grace period, then its slot.
+    pub(crate) fn detach(&mut self, id: EdgeId, pins: Option<&PinDir>) -> Result<Option<Closed>, Error> {
+        let Some(edge) = self.edges.remove(&id) else {
+            return Ok(None);
+        };
+        if let Some(pins) = pins {
+            for direction in Direction::ALL {
+                unpin(&pins.link(id, direction))?;
+            }
+        }
         let closed = close(edge).map_err(|(edge, source)| Error::Edge { edge, source })?;
         self.tables.grace()?;
         for site in &closed.plan.sites {
-            if site.place == Place::Host && site.namespace.path.is_none() {
+            if site.place == Place::Host && site.namespace.is_own() {
                 self.tables.release_slot(site.ifindex)?;
             }
         }
@@ -207,13 +365,34 @@ impl Engine {
     }
 
     /// Lets every edge go.
-    pub fn detach_all(&mut self) -> Result<Vec<(EdgeId, Closed)>, Error> {
+    pub(crate) fn detach_all(&mut self, pins: Option<&PinDir>) -> Result<Vec<(EdgeId, Closed)>, Error> {
         let ids: Vec<EdgeId> = self.edges.keys().copied().collect();
         let mut closed = Vec::with_capacity(ids.len());
         for id in ids {
-            closed.extend(self.detach(id)?.map(|edge| (id, edge)));
+            closed.extend(self.detach(id, pins)?.map(|edge| (id, edge)));
         }
         Ok(closed)
+    }
+}
+
+impl Edge {
+    fn readings(&self) -> [Option<Reading>; 2] {
+        Direction::ALL.map(|direction| self.plan.site(direction).reading().ok())
+    }
+}
+
+impl Checkpoint {
+    /// How far hook and device lie apart between two checkpoints.
+    fn drift(&self, next: &Self) -> Counts {
+        let hook = Totals {
+            wire: next.totals.wire.saturating_sub(self.totals.wire),
+            skb: next.totals.skb.saturating_sub(self.totals.skb),
+        };
+        let drift = Passed::between(self.bracket, next.bracket).map(|passed| passed.drift(&hook));
+        drift.map_or(Counts::ZERO, |drift| Counts {
+            packets: drift.packets,
+            bytes: drift.bytes,
+        })
     }
 }
 
@@ -242,9 +421,12 @@ fn close(edge: Edge) -> Result<Closed, (String, SiteError)> {
             Err(error) => return Err((edge.plan.name, error)),
         }
         let after = site.reading();
-        if let (Ok(before), Ok(after)) = (before, after) {
+        if let (Some(opened), Ok(before), Ok(after)) = (opened, before, after) {
             *counters = Some([opened, Bracket { before, after }]);
         }
     }
-    Ok(Closed { plan: edge.plan, counters })
+    Ok(Closed {
+        plan: edge.plan,
+        counters,
+    })
 }

@@ -165,8 +165,27 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// The pins are not ours.
+    #[error("{}: {why}; choose another --bpf-pin-dir or remove it", path.display())]
+    ForeignPins {
+        /// The directory.
+        path: PathBuf,
+        /// What they are.
+        why: String,
+    },
+    /// Devices could not be listed or watched.
+    #[error(transparent)]
+    Survey(net_sys::survey::SurveyError),
+    /// A fact about the host could not be read.
+    #[error(transparent)]
+    Host(#[from] net_sys::host::HostError),
+    /// The collector could not be registered.
+    #[error(transparent)]
+    Registry(#[from] telemetry::registry::RegistryError),
     /// A law of the audit does not hold.
-    #[error("{packets} packets and {bytes} bytes are unaccounted for ({law} law); please report this")]
+    #[error(
+        "{packets} packets and {bytes} bytes are unaccounted for ({law} law); please report this"
+    )]
     Law {
         /// Which.
         law: &'static str,
@@ -181,11 +200,43 @@ pub enum Error {
 }
 
 impl Error {
+    /// Value of the `reason` label of a collector that is down.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Settings(_) | Self::Twice { .. } | Self::TooManyEdges { .. } => "configuration",
+            Self::Edge { .. } | Self::Slot(_) | Self::Survey(_) => "edge",
+            Self::Kernel(_) => "kernel_too_old",
+            Self::NoBpffs(_) => "no_bpffs",
+            Self::UntrustedPins(_) | Self::ForeignPins { .. } => "pins",
+            Self::Lock(_) => "locked",
+            Self::Program(_) => "program",
+            _ => "failed",
+        }
+    }
+
+    /// Value of the `reason` label of an edge that could not be hooked.
+    pub const fn attach_reason(&self) -> &'static str {
+        match self {
+            Self::Edge { source, .. } => source.reason(),
+            Self::Slot(_) => "edge_limit",
+            _ => "kernel",
+        }
+    }
+
+    /// Whether the way into a namespace is what is missing.
+    pub fn is_way_in(&self) -> bool {
+        matches!(self.attach_reason(), "no_netns" | "no_capability")
+    }
+
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Settings(_) | Self::Twice { .. } | Self::TooManyEdges { .. } => Exit::Usage,
-            Self::Edge { source: SiteError::Program(error), .. } | Self::Program(error)
+            Self::Edge {
+                source: SiteError::Program(error),
+                ..
+            }
+            | Self::Program(error)
                 if error.is_permission() =>
             {
                 Exit::NotPermitted

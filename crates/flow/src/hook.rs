@@ -19,7 +19,7 @@ use crate::{error::SiteError, site::Site};
 
 /// How programs are attached on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
+pub(crate) enum Lane {
     /// By links (kernel 6.6).
     Tcx,
     /// By filters.
@@ -28,7 +28,7 @@ pub enum Lane {
 
 impl Lane {
     /// Name in documents and labels.
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Tcx => "tcx",
             Self::Clsact => "clsact",
@@ -37,15 +37,15 @@ impl Lane {
 }
 
 /// Our preference where nobody else has it.
-pub const PREFERENCE: u16 = 1;
+pub(crate) const PREFERENCE: u16 = 1;
 /// Our handle: filters of ours carry it, and the edge book says which.
-pub const HANDLE: u32 = 0xfa7;
+pub(crate) const HANDLE: u32 = 0xfa7;
 /// Preferences tried behind a foreign filter.
 const ATTEMPTS: u16 = 16;
 
 /// An attached hook.
 #[derive(Debug)]
-pub struct Hook {
+pub(crate) struct Hook {
     site: Site,
     held: Held,
 }
@@ -53,12 +53,16 @@ pub struct Hook {
 #[derive(Debug)]
 enum Held {
     Link(TcxLink),
-    Filter { filter: Filter, program: u32, qdisc: Ensured },
+    Filter {
+        filter: Filter,
+        program: u32,
+        qdisc: Ensured,
+    },
 }
 
 impl Hook {
     /// Attaches a program at its site.
-    pub fn attach(
+    pub(crate) fn attach(
         site: &Site,
         direction: Direction,
         lane: Lane,
@@ -73,32 +77,33 @@ impl Hook {
             )?)),
             Lane::Clsact => attach_filter(site, direction, program),
         })?;
-        Ok(Self { site: site.clone(), held })
+        Ok(Self {
+            site: site.clone(),
+            held,
+        })
     }
 
     /// Where it is.
-    pub const fn site(&self) -> &Site {
+    pub(crate) const fn site(&self) -> &Site {
         &self.site
     }
 
     /// What the edge book says about it.
-    pub fn record(&self) -> HookRecord {
+    pub(crate) fn record(&self) -> HookRecord {
         let (attachment, preference, handle) = match &self.held {
             Held::Link(_) => (Attachment::Tcx, 0, 0),
-            Held::Filter { filter, .. } => {
-                (Attachment::Clsact, filter.preference, filter.handle)
-            }
+            Held::Filter { filter, .. } => (Attachment::Clsact, filter.preference, filter.handle),
         };
-        HookRecord { place: self.site.place, attachment, preference, handle }
-    }
-
-    /// Whether a foreign filter runs before it.
-    pub const fn is_behind_foreign_filter(&self) -> bool {
-        matches!(&self.held, Held::Filter { filter, .. } if filter.preference != PREFERENCE)
+        HookRecord {
+            place: self.site.place,
+            attachment,
+            preference,
+            handle,
+        }
     }
 
     /// Lets it outlive the process.
-    pub fn pin(&self, path: &Path) -> Result<(), SiteError> {
+    pub(crate) fn pin(&self, path: &Path) -> Result<(), SiteError> {
         match &self.held {
             Held::Link(link) => Ok(link.pin(path)?),
             // A filter belongs to its qdisc and stays by itself.
@@ -106,16 +111,33 @@ impl Hook {
         }
     }
 
-    /// Takes up a link that an earlier process pinned.
-    pub fn adopt_link(site: &Site, path: &Path) -> Result<Self, SiteError> {
-        Ok(Self { site: site.clone(), held: Held::Link(TcxLink::open_pinned(path)?) })
+    /// Takes up a link that an earlier process pinned, if its device still exists.
+    pub(crate) fn adopt_link(site: &Site, path: &Path) -> Result<Self, SiteError> {
+        let link = TcxLink::open_pinned(path)?;
+        if link.info()?.ifindex == 0 {
+            return Err(SiteError::NoInterface {
+                interface: site.interface.clone(),
+            });
+        }
+        Ok(Self {
+            site: site.clone(),
+            held: Held::Link(link),
+        })
     }
 
     /// Puts another program in its place; no packet is missed.
-    pub fn update(&mut self, direction: Direction, program: BorrowedFd<'_>) -> Result<(), SiteError> {
+    pub(crate) fn update(
+        &mut self,
+        direction: Direction,
+        program: BorrowedFd<'_>,
+    ) -> Result<(), SiteError> {
         match &mut self.held {
             Held::Link(link) => Ok(link.update(program)?),
-            Held::Filter { filter, program: old, .. } => {
+            Held::Filter {
+                filter,
+                program: old,
+                ..
+            } => {
                 let (place, expected) = (*filter, *old);
                 self.site.namespace.within(|| {
                     Ok(Clsact::open()?.replace(place, expected, program, name(direction))?)
@@ -127,10 +149,14 @@ impl Hook {
     }
 
     /// Removes it. Returns once no new run can begin.
-    pub fn detach(self) -> Result<(), SiteError> {
+    pub(crate) fn detach(self) -> Result<(), SiteError> {
         match self.held {
             Held::Link(link) => Ok(link.detach()?),
-            Held::Filter { filter, program, qdisc } => self.site.namespace.within(|| {
+            Held::Filter {
+                filter,
+                program,
+                qdisc,
+            } => self.site.namespace.within(|| {
                 let mut clsact = Clsact::open()?;
                 clsact.detach(filter, program)?;
                 if qdisc == Ensured::Created {
@@ -144,7 +170,7 @@ impl Hook {
 }
 
 /// Name of the program and its filter.
-pub const fn name(direction: Direction) -> &'static str {
+pub(crate) const fn name(direction: Direction) -> &'static str {
     match direction {
         Direction::Tx => "tc_pod_tx",
         Direction::Rx => "tc_pod_rx",
@@ -163,7 +189,13 @@ fn attach_filter(
     for preference in PREFERENCE..PREFERENCE + ATTEMPTS {
         let filter = Filter::new(site.ifindex, site.hook, preference, HANDLE);
         match clsact.attach(filter, program, name(direction)) {
-            Ok(()) => return Ok(Held::Filter { filter, program: id, qdisc }),
+            Ok(()) => {
+                return Ok(Held::Filter {
+                    filter,
+                    program: id,
+                    qdisc,
+                });
+            }
             Err(error @ ClsactError::PreferenceTaken { .. }) => taken = Some(error),
             Err(error) => return Err(error.into()),
         }

@@ -6,24 +6,42 @@
 //! namespaces, devices, files and time.
 #![forbid(unsafe_code)]
 
+mod api;
 mod audit;
+mod catalogue;
 mod command;
 mod config;
+mod discover;
 pub mod document;
+mod dump;
 mod engine;
 mod error;
+mod families;
 mod hook;
 mod host;
 mod measure;
+mod moving;
 mod named;
 pub mod parse;
+mod pins;
+mod published;
+mod ready;
 mod rows;
+mod service;
 pub mod settings;
 mod site;
+mod start;
+pub mod status;
+mod system;
+mod tally;
 mod time;
+mod watch;
 
+pub use catalogue::CATALOGUE;
 pub use command::{Command, channel};
 pub use config::Config;
 pub use error::{Error, Exit, SiteError};
 pub use measure::measure;
 pub use settings::{Output, PinSettings, Settings};
+pub use status::{Detached, Status, detach, status};
+pub use system::{Controls, System};

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
     time::{Duration, Instant},
 };
@@ -18,14 +17,15 @@ use crate::{
     command::{Command, NoticeThread},
     config::Config,
     document::{
-        Audit, CounterRow, Document, Endpoint, FlowRow, FoldedRow, HookRow, Host, Protocol,
-        SCHEMA, Sum, TcpFlags, TotalsRow, Window,
+        Audit, CounterRow, Document, FlowRow, FoldedRow, HookRow, Host, SCHEMA, Sum, TotalsRow,
+        Window,
     },
     engine::{Closed, Engine},
     error::Error,
     host::{self, lane},
     named,
-    rows::{LIMIT, Row, Rows},
+    ready::ReadyFile,
+    rows::{LIMIT, Rows},
     time::{WallClock, monotonic, nanos},
 };
 
@@ -50,13 +50,17 @@ pub fn measure(
         engine.attach(plan)?;
     }
     let notices = NoticeThread::start(engine.tables().notices()?, sender)?;
-    let mut course = Course { rows: Rows::new(LIMIT), epochs: 0, early: 0 };
+    let mut course = Course {
+        rows: Rows::new(LIMIT),
+        epochs: 0,
+        early: 0,
+    };
     let ready = monotonic();
     let _file = ReadyFile::create(settings.ready_file.as_deref(), None, engine.edges().len())?;
     course.run(&mut engine, config, duration, commands)?;
 
     let stopped = monotonic();
-    let closed: BTreeMap<EdgeId, Closed> = engine.detach_all()?.into_iter().collect();
+    let closed: BTreeMap<EdgeId, Closed> = engine.detach_all(None)?.into_iter().collect();
     drop(notices);
     course.drain(&mut engine)?;
     let tick = engine.tables().clock()?.tick();
@@ -123,7 +127,7 @@ impl Course {
             match commands.recv_timeout(wait) {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Command::Notice(_)) if last.elapsed() >= EARLY_SPACING => self.early += 1,
-                Ok(Command::Notice(_)) => continue,
+                Ok(_) => continue,
                 Err(RecvTimeoutError::Timeout) if Instant::now() < due => continue,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -140,50 +144,19 @@ impl Course {
     }
 }
 
-/// Tells others that every hook is in place; goes with its guard.
-#[derive(Debug)]
-pub struct ReadyFile(Option<PathBuf>);
-
-impl ReadyFile {
-    /// Writes the file beside its place and moves it there.
-    pub fn create(
-        path: Option<&Path>,
-        listen: Option<std::net::SocketAddr>,
-        edges: usize,
-    ) -> Result<Self, Error> {
-        let Some(path) = path else { return Ok(Self(None)) };
-        let mut content = serde_json::json!({ "pid": std::process::id(), "edges": edges });
-        if let Some(listen) = listen {
-            content["listen"] = listen.to_string().into();
-        }
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(format!(".{}", std::process::id()));
-        let failed = |source| Error::File { path: path.to_owned(), source };
-        std::fs::write(&beside, format!("{content}\n")).map_err(failed)?;
-        std::fs::rename(&beside, path).map_err(failed)?;
-        Ok(Self(Some(path.to_owned())))
-    }
-}
-
-impl Drop for ReadyFile {
-    fn drop(&mut self) {
-        if let Some(path) = &self.0 {
-            // Somebody else may have removed it, which is what we want.
-            drop(std::fs::remove_file(path));
-        }
-    }
-}
-
 fn hook_rows(engine: &Engine, closed: &BTreeMap<EdgeId, Closed>) -> Vec<HookRow> {
     let snapshot = engine.ledger().snapshot();
     let mut rows = Vec::with_capacity(2 * closed.len());
     for edge in &snapshot.edges {
-        let Some(closed) = closed.get(&edge.record.id) else { continue };
+        let Some(closed) = closed.get(&edge.record.id) else {
+            continue;
+        };
         for direction in Direction::ALL {
             let at = direction as usize;
             let site = closed.plan.site(direction);
             let totals = edge.totals[at];
-            let passed = closed.counters[at].and_then(|[opened, shut]| Passed::between(opened, shut));
+            let passed =
+                closed.counters[at].and_then(|[opened, shut]| Passed::between(opened, shut));
             let drift = passed.map(|passed| passed.drift(&totals));
             rows.push(HookRow {
                 edge: closed.plan.name.clone(),
@@ -237,55 +210,13 @@ fn flow_rows(
             .then_with(|| one.cmp(other))
             .then_with(|| key.cmp(other_key))
     });
-    named.into_iter().map(|(edge, key, row)| flow_row(edge, key, row, config, clock)).collect()
+    named
+        .into_iter()
+        .map(|(edge, key, row)| FlowRow::new(edge, key, row, config.flow_key(), clock))
+        .collect()
 }
 
-fn flow_row(
-    edge: &str,
-    key: &flow_model::flow::FlowKey,
-    row: &Row,
-    config: &Config,
-    clock: &WallClock,
-) -> FlowRow {
-    let port = |port: u16| shows_port(key, port, config).then_some(port);
-    let flags = TcpFlags { syn: row.syn, fin: row.fin, rst: row.rst };
-    FlowRow {
-        edge: edge.to_owned(),
-        direction: key.direction.as_str(),
-        family: if key.src.is_ipv4() { 4 } else { 6 },
-        src: key.src,
-        dst: key.dst,
-        src_port: port(key.src_port),
-        dst_port: port(key.dst_port),
-        protocol: Protocol(key.protocol),
-        packets: row.counts.packets,
-        bytes: row.counts.bytes,
-        first_seen: clock.at(row.first).to_string(),
-        last_seen: clock.at(row.last).to_string(),
-        tcp: (flags.syn + flags.fin + flags.rst > 0).then_some(flags),
-        fragment: key.fragment,
-        local: Endpoint { kind: "pod", pod: edge.to_owned() },
-    }
-}
-
-/// Whether a port of a flow is known. ICMP types and codes are, also when 0.
-fn shows_port(key: &flow_model::flow::FlowKey, port: u16, config: &Config) -> bool {
-    use flow_model::page::FlowKeyMode;
-    if Protocol(key.protocol).name().is_none() || key.fragment {
-        return false;
-    }
-    match config.flow_key() {
-        FlowKeyMode::FiveTuple => true,
-        FlowKeyMode::PairServicePort => port != 0 || matches!(key.protocol, 1 | 58),
-        FlowKeyMode::Pair => false,
-    }
-}
-
-fn folded_rows(
-    engine: &Engine,
-    rows: &Rows,
-    closed: &BTreeMap<EdgeId, Closed>,
-) -> Vec<FoldedRow> {
+fn folded_rows(engine: &Engine, rows: &Rows, closed: &BTreeMap<EdgeId, Closed>) -> Vec<FoldedRow> {
     let snapshot = engine.ledger().snapshot();
     let in_kernel = snapshot.edges.iter().flat_map(|edge| {
         Direction::ALL.into_iter().flat_map(move |direction| {
@@ -295,7 +226,9 @@ fn folded_rows(
             })
         })
     });
-    let beyond = rows.beyond().map(|(edge, direction, counts)| (edge, direction, "rows", counts));
+    let beyond = rows
+        .beyond()
+        .map(|(edge, direction, counts)| (edge, direction, "rows", counts));
     in_kernel
         .chain(beyond)
         .filter(|(.., counts)| !counts.is_zero())
@@ -315,7 +248,11 @@ impl Document {
     /// Sums up and audits what the rows say.
     fn conclude(&mut self) {
         for hook in &self.hooks {
-            let sum = if hook.direction == "tx" { &mut self.totals.tx } else { &mut self.totals.rx };
+            let sum = if hook.direction == "tx" {
+                &mut self.totals.tx
+            } else {
+                &mut self.totals.rx
+            };
             *sum = Sum {
                 packets: sum.packets + hook.packets,
                 bytes: sum.bytes + hook.bytes,
@@ -326,9 +263,10 @@ impl Document {
         let (packets, bytes) = self.flow_law();
         self.audit.flow_law_packets = packets;
         self.audit.flow_law_bytes = bytes;
-        if self.hooks.iter().any(|hook| hook.drift_packets.is_some_and(|drift| drift > 0)
-            || hook.drift_bytes.is_some_and(|drift| drift > 0))
-        {
+        if self.hooks.iter().any(|hook| {
+            hook.drift_packets.is_some_and(|drift| drift > 0)
+                || hook.drift_bytes.is_some_and(|drift| drift > 0)
+        }) {
             self.audit.interface_law = "violated";
             self.audit.notes.push("interface_drift");
         }
@@ -341,25 +279,41 @@ impl Document {
     fn flow_law(&self) -> (u64, u64) {
         let mut hooks: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
         for hook in &self.hooks {
-            let sum = hooks.entry((hook.edge.as_str(), hook.direction)).or_default();
+            let sum = hooks
+                .entry((hook.edge.as_str(), hook.direction))
+                .or_default();
             sum.0 += hook.packets;
             sum.1 += hook.bytes;
         }
         let rows = self.accounted();
-        let edges = hooks.keys().chain(rows.keys()).collect::<std::collections::BTreeSet<_>>();
+        let edges = hooks
+            .keys()
+            .chain(rows.keys())
+            .collect::<std::collections::BTreeSet<_>>();
         edges.into_iter().fold((0, 0), |(packets, bytes), edge| {
             let hook = hooks.get(edge).copied().unwrap_or_default();
             let row = rows.get(edge).copied().unwrap_or_default();
-            (packets + hook.0.abs_diff(row.0), bytes + hook.1.abs_diff(row.1))
+            (
+                packets + hook.0.abs_diff(row.0),
+                bytes + hook.1.abs_diff(row.1),
+            )
         })
     }
 
     /// The law that does not hold, if there is one that must.
     pub fn law(&self) -> Result<(), Error> {
-        let Audit { flow_law_packets: packets, flow_law_bytes: bytes, .. } = self.audit;
+        let Audit {
+            flow_law_packets: packets,
+            flow_law_bytes: bytes,
+            ..
+        } = self.audit;
         if packets == 0 && bytes == 0 {
             return Ok(());
         }
-        Err(Error::Law { law: "flow", packets, bytes })
+        Err(Error::Law {
+            law: "flow",
+            packets,
+            bytes,
+        })
     }
 }

@@ -6,11 +6,11 @@ use net_sys::{Netns, Route, link::Link};
 use crate::{
     error::{Error, SiteError},
     parse::{NetnsEdge, PodEdge},
-    site::{EdgePlan, Namespace},
+    site::{EdgePlan, Namespace, Way},
 };
 
 /// Finds every named edge, or says which can't be had.
-pub fn resolve(pod_edges: &[PodEdge], netns: &[NetnsEdge]) -> Result<Vec<EdgePlan>, Error> {
+pub(crate) fn resolve(pod_edges: &[PodEdge], netns: &[NetnsEdge]) -> Result<Vec<EdgePlan>, Error> {
     let mut found = Vec::with_capacity(pod_edges.len() + netns.len());
     for edge in pod_edges {
         let given = format!("--pod-edge {edge}");
@@ -39,7 +39,10 @@ struct Device {
 }
 
 fn failed(given: &str, source: SiteError) -> Error {
-    Error::Edge { edge: given.to_owned(), source }
+    Error::Edge {
+        edge: given.to_owned(),
+        source,
+    }
 }
 
 fn pod_edge(edge: &PodEdge) -> Result<Named, SiteError> {
@@ -48,7 +51,10 @@ fn pod_edge(edge: &PodEdge) -> Result<Named, SiteError> {
     let link = by_name(&links, &edge.interface)?;
     Ok(Named {
         plan: EdgePlan::host(&edge.name, &namespace, link),
-        device: Device { netns_inode: namespace.inode, ifindex: link.ifindex },
+        device: Device {
+            netns_inode: namespace.inode,
+            ifindex: link.ifindex,
+        },
         peer: peer_of(&namespace, link, None),
     })
 }
@@ -64,7 +70,10 @@ fn netns_edge(edge: &NetnsEdge) -> Result<Named, SiteError> {
     let own = Netns::current()?;
     Ok(Named {
         plan: EdgePlan::pod(&edge.name, &namespace, link),
-        device: Device { netns_inode: namespace.inode, ifindex: link.ifindex },
+        device: Device {
+            netns_inode: namespace.inode,
+            ifindex: link.ifindex,
+        },
         peer: peer_of(&namespace, link, Some(&own)),
     })
 }
@@ -73,7 +82,9 @@ fn by_name<'a>(links: &'a [Link], interface: &str) -> Result<&'a Link, SiteError
     links
         .iter()
         .find(|link| link.name == interface)
-        .ok_or_else(|| SiteError::NoInterface { interface: interface.to_owned() })
+        .ok_or_else(|| SiteError::NoInterface {
+            interface: interface.to_owned(),
+        })
 }
 
 /// `eth0`, else the only device that is not loopback.
@@ -100,11 +111,19 @@ fn pick(links: &[Link]) -> Result<&Link, SiteError> {
 fn peer_of(namespace: &Namespace, link: &Link, other: Option<&Netns>) -> Option<Device> {
     let ifindex = link.peer_ifindex?;
     let Some(nsid) = link.link_netnsid else {
-        return Some(Device { netns_inode: namespace.inode, ifindex });
+        return Some(Device {
+            netns_inode: namespace.inode,
+            ifindex,
+        });
     };
     let other = other?;
-    let there = namespace.within(|| Ok(Route::open()?.nsid(other)?)).ok()??;
-    (there == nsid).then(|| Device { netns_inode: other.inode(), ifindex })
+    let there = namespace
+        .within(|| Ok(Route::open()?.nsid(other)?))
+        .ok()??;
+    (there == nsid).then(|| Device {
+        netns_inode: other.inode(),
+        ifindex,
+    })
 }
 
 fn admit(found: &mut Vec<(String, Named)>, given: String, named: Named) -> Result<(), Error> {
@@ -119,7 +138,11 @@ fn admit(found: &mut Vec<(String, Named)>, given: String, named: Named) -> Resul
         } else {
             continue;
         };
-        return Err(Error::Twice { first: first.clone(), second: given, why });
+        return Err(Error::Twice {
+            first: first.clone(),
+            second: given,
+            why,
+        });
     }
     found.push((given, named));
     Ok(())
@@ -128,13 +151,19 @@ fn admit(found: &mut Vec<(String, Named)>, given: String, named: Named) -> Resul
 /// Whether two namespaces hold the two ends of one veth, asked from inside the first.
 fn ends_of_one_veth(one: &EdgePlan, two: &EdgePlan) -> bool {
     let (here, there) = (one.site(Direction::Tx), two.site(Direction::Tx));
-    let Some(path) = &there.namespace.path else { return false };
-    let Ok(other) = Netns::open(path) else { return false };
+    let Way::File(path) = &there.namespace.way else {
+        return false;
+    };
+    let Ok(other) = Netns::open(path) else {
+        return false;
+    };
     let peer = here.namespace.within(|| {
         let mut route = Route::open()?;
         let link = route.link(here.ifindex, None)?;
         let nsid = route.nsid(&other)?;
-        Ok(link.peer_ifindex.filter(|_| nsid.is_some() && nsid == link.link_netnsid))
+        Ok(link
+            .peer_ifindex
+            .filter(|_| nsid.is_some() && nsid == link.link_netnsid))
     });
     peer.ok().flatten() == Some(there.ifindex)
 }

@@ -1,8 +1,6 @@
 //! Small languages of the settings: durations, sizes, edges, globs.
 
-use std::{
-    fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration,
-};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use flow_model::prefix::Prefix;
 use telemetry::duration::GoDuration;
@@ -70,7 +68,10 @@ pub fn duration(
 pub fn otlp_interval(text: &str) -> Result<Duration, Refused> {
     match text.parse() {
         Ok(ms @ 100..=86_400_000_u64) => Ok(Duration::from_millis(ms)),
-        Ok(_) => Err(Refused::OutOfRange { min: "100ms", max: "24h" }),
+        Ok(_) => Err(Refused::OutOfRange {
+            min: "100ms",
+            max: "24h",
+        }),
         Err(_) => duration("100ms", "24h")(text),
     }
 }
@@ -204,7 +205,10 @@ impl FromStr for PodEdge {
     fn from_str(text: &str) -> Result<Self, Refused> {
         let (interface, name) = text.split_once('=').unwrap_or((text, text));
         check_interface(interface)?;
-        Ok(Self { interface: interface.to_owned(), name: check_name(name, "IFACE[=NAME]")? })
+        Ok(Self {
+            interface: interface.to_owned(),
+            name: check_name(name, "IFACE[=NAME]")?,
+        })
     }
 }
 
@@ -279,7 +283,11 @@ fn check_interface(name: &str) -> Result<(), Refused> {
         && name != "."
         && name != ".."
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_ascii_whitespace());
-    if valid { Ok(()) } else { Err(Refused::Interface) }
+    if valid {
+        Ok(())
+    } else {
+        Err(Refused::Interface)
+    }
 }
 
 /// A name and the address range it stands for.
@@ -298,7 +306,10 @@ impl FromStr for NamedPrefix {
         const FORM: &str = "NAME=CIDR";
         let (name, range) = text.split_once('=').ok_or(Refused::Form(FORM))?;
         let prefix = range.parse().map_err(Refused::Prefix)?;
-        Ok(Self { name: check_name(name, FORM)?.into(), prefix })
+        Ok(Self {
+            name: check_name(name, FORM)?.into(),
+            prefix,
+        })
     }
 }
 
@@ -317,7 +328,11 @@ impl FromStr for Glob {
     type Err = Refused;
 
     fn from_str(text: &str) -> Result<Self, Refused> {
-        if text.is_empty() { Err(Refused::Form("a pattern")) } else { Ok(Self(text.to_owned())) }
+        if text.is_empty() {
+            Err(Refused::Form("a pattern"))
+        } else {
+            Ok(Self(text.to_owned()))
+        }
     }
 }
 

@@ -16,24 +16,24 @@ use flow_model::{
 
 /// One flow of the whole measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub(crate) struct Row {
     /// Its amount.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
     /// First packet, CLOCK_MONOTONIC, one tick exact.
-    pub first: Duration,
+    pub(crate) first: Duration,
     /// Last packet.
-    pub last: Duration,
+    pub(crate) last: Duration,
     /// TCP packets with SYN.
-    pub syn: u64,
+    pub(crate) syn: u64,
     /// TCP packets with FIN.
-    pub fin: u64,
+    pub(crate) fin: u64,
     /// TCP packets with RST.
-    pub rst: u64,
+    pub(crate) rst: u64,
 }
 
 /// Rows, bounded.
 #[derive(Debug)]
-pub struct Rows {
+pub(crate) struct Rows {
     limit: usize,
     clock: Option<Clock>,
     /// What the epoch being read has shown; void if it is read again.
@@ -44,11 +44,11 @@ pub struct Rows {
 }
 
 /// The most rows that a document has.
-pub const LIMIT: usize = 1_000_000;
+pub(crate) const LIMIT: usize = 1_000_000;
 
 impl Rows {
     /// No rows, and room for `limit`.
-    pub fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             limit,
             clock: None,
@@ -59,24 +59,29 @@ impl Rows {
     }
 
     /// The clock that the ticks of the next epoch are told by.
-    pub const fn set_clock(&mut self, clock: Clock) {
+    pub(crate) const fn set_clock(&mut self, clock: Clock) {
         self.clock = Some(clock);
     }
 
     /// All rows.
-    pub fn iter(&self) -> impl Iterator<Item = (EdgeId, &FlowKey, &Row)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (EdgeId, &FlowKey, &Row)> {
         self.rows.iter().map(|((edge, key), row)| (*edge, key, row))
     }
 
     /// Amounts that found no row.
-    pub fn beyond(&self) -> impl Iterator<Item = (EdgeId, Direction, Counts)> {
-        self.beyond.iter().map(|((edge, direction), counts)| (*edge, *direction, *counts))
+    pub(crate) fn beyond(&self) -> impl Iterator<Item = (EdgeId, Direction, Counts)> {
+        self.beyond
+            .iter()
+            .map(|((edge, direction), counts)| (*edge, *direction, *counts))
     }
 
     fn add(&mut self, edge: EdgeId, flow: &FlowEntry, clock: &Clock) {
         let full = self.rows.len() >= self.limit;
         // The slot is the edge's for now only.
-        let key = FlowKey { slot: Slot(0), ..flow.key };
+        let key = FlowKey {
+            slot: Slot(0),
+            ..flow.key
+        };
         match self.rows.entry((edge, key)) {
             Entry::Occupied(mut row) => row.get_mut().add(flow, clock),
             Entry::Vacant(_) if full => {
@@ -90,7 +95,8 @@ impl Rows {
 }
 
 impl Row {
-    fn new(flow: &FlowEntry, clock: &Clock) -> Self {
+    /// The row of a flow seen in one epoch.
+    pub(crate) fn new(flow: &FlowEntry, clock: &Clock) -> Self {
         Self {
             counts: flow.counts,
             first: clock.at(flow.first),

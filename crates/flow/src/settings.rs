@@ -131,7 +131,12 @@ pub enum OtlpProtocol {
 #[derive(Debug, Clone, Args)]
 pub struct PinSettings {
     /// Directory on bpffs that holds maps and links between runs
-    #[arg(long, env = "FATHOM_FLOWS_BPF_PIN_DIR", value_name = "PATH", default_value = "/sys/fs/bpf/fathom/flows")]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_BPF_PIN_DIR",
+        value_name = "PATH",
+        default_value = "/sys/fs/bpf/fathom/flows"
+    )]
     pub bpf_pin_dir: PathBuf,
 }
 
@@ -154,7 +159,11 @@ pub struct Settings {
     #[arg(long, env = "EBPF_PROFILING_PORT", default_value_t = 6060)]
     pub profiling_port: u16,
     /// Address of the pprof endpoints
-    #[arg(long, env = "FATHOM_FLOWS_PROFILING_LISTEN", default_value = "127.0.0.1")]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_PROFILING_LISTEN",
+        default_value = "127.0.0.1"
+    )]
     pub profiling_listen: std::net::IpAddr,
     /// Write each closed epoch as JSON lines before it is cleared
     #[arg(long = "dump-bpf-maps", env = "EBPF_DUMP_BPF_MAPS", default_value = "false", value_parser = parse::boolean, num_args = 0..=1, default_missing_value = "true")]
@@ -196,31 +205,62 @@ pub struct Settings {
     #[arg(long, env = "FATHOM_FLOWS_READY_FILE", value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
     /// Host-side veth of a pod: its ingress is what the pod sends
-    #[arg(long, env = "FATHOM_FLOWS_POD_EDGE", value_name = "IFACE[=NAME]", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_POD_EDGE",
+        value_name = "IFACE[=NAME]",
+        value_delimiter = ','
+    )]
     pub pod_edge: Vec<PodEdge>,
     /// Network namespace of a pod, hooked inside: egress is what the pod sends
-    #[arg(long, env = "FATHOM_FLOWS_NETNS", value_name = "PATH[:IFACE][=NAME]", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_NETNS",
+        value_name = "PATH[:IFACE][=NAME]",
+        value_delimiter = ','
+    )]
     pub netns: Vec<NetnsEdge>,
     /// Find pod edges by themselves
     #[arg(long, env = "FATHOM_FLOWS_DISCOVER", value_enum, default_value_t = Discover::Auto)]
     pub discover: Discover,
     /// Host interfaces that are never pod edges
-    #[arg(long, env = "FATHOM_FLOWS_DISCOVER_EXCLUDE", value_name = "GLOB", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_DISCOVER_EXCLUDE",
+        value_name = "GLOB",
+        value_delimiter = ','
+    )]
     pub discover_exclude: Vec<Glob>,
     /// Where discovered edges are hooked
     #[arg(long, env = "FATHOM_FLOWS_EDGE_HOOKS", value_enum, default_value_t = EdgeHooks::Auto)]
     pub edge_hooks: EdgeHooks,
     /// Where namespace files are looked up
-    #[arg(long, env = "FATHOM_FLOWS_NETNS_DIR", value_name = "PATH", value_delimiter = ',', default_value = "/run/netns,/run/docker/netns")]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_NETNS_DIR",
+        value_name = "PATH",
+        value_delimiter = ',',
+        default_value = "/run/netns,/run/docker/netns"
+    )]
     pub netns_dir: Vec<PathBuf>,
     /// Count the traffic of the host itself
     #[arg(long, env = "FATHOM_FLOWS_HOST_TRAFFIC", value_enum, default_value_t = HostTraffic::Auto)]
     pub host_traffic: HostTraffic,
     /// Further cgroup2 directories to count
-    #[arg(long, env = "FATHOM_FLOWS_HOST_CGROUP", value_name = "PATH[=NAME]", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_HOST_CGROUP",
+        value_name = "PATH[=NAME]",
+        value_delimiter = ','
+    )]
     pub host_cgroup: Vec<String>,
     /// Devices for --host-traffic nic [default: those of default routes]
-    #[arg(long, env = "FATHOM_FLOWS_NIC", value_name = "IFACE", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_NIC",
+        value_name = "IFACE",
+        value_delimiter = ','
+    )]
     pub nic: Vec<String>,
     /// How programs are attached
     #[arg(long, env = "FATHOM_FLOWS_ATTACH", value_enum, default_value_t = Attach::Auto)]
@@ -283,10 +323,20 @@ pub struct Settings {
     #[arg(long, env = "FATHOM_FLOWS_CONNECTION_IDLE", default_value = "60s", value_parser = parse::duration("1s", "1h"))]
     pub connection_idle: Duration,
     /// Names of external address ranges; the longest prefix wins
-    #[arg(long, env = "FATHOM_FLOWS_PEER_CIDR", value_name = "NAME=CIDR", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_PEER_CIDR",
+        value_name = "NAME=CIDR",
+        value_delimiter = ','
+    )]
     pub peer_cidr: Vec<NamedPrefix>,
     /// Peers whose traffic goes to the series `ignored`
-    #[arg(long, env = "FATHOM_FLOWS_IGNORE_PEER", value_name = "CIDR", value_delimiter = ',')]
+    #[arg(
+        long,
+        env = "FATHOM_FLOWS_IGNORE_PEER",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
     pub ignore_peer: Vec<Prefix>,
     /// Resolve Service addresses to backends
     #[arg(long, env = "FATHOM_FLOWS_CONNTRACK", value_enum, default_value_t = AutoOff::Auto)]
@@ -310,7 +360,12 @@ pub struct Settings {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// Base of the push endpoint where the one for metrics is not set
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", hide = true)]
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL",
+        hide = true
+    )]
     pub otlp_base_endpoint: Option<String>,
     /// How metrics are pushed
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t = OtlpProtocol::HttpProtobuf)]
@@ -325,7 +380,12 @@ pub struct Settings {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub otlp_timeout: u64,
     /// `service.name` of a push
-    #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME", default_value = "fathom")]
+    #[arg(
+        long,
+        env = "OTEL_SERVICE_NAME",
+        value_name = "NAME",
+        default_value = "fathom"
+    )]
     pub otlp_service_name: String,
     /// Further resource attributes of a push
     #[arg(long, env = "OTEL_RESOURCE_ATTRIBUTES", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse::header)]

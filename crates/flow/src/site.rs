@@ -12,76 +12,100 @@ use net_sys::{
 
 use crate::error::SiteError;
 
-/// A network namespace by the file that leads to it. No descriptor is held: it would
-/// keep the devices of an ended pod alive.
+/// A network namespace. No descriptor is held: it would keep the devices of an ended
+/// pod alive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Namespace {
-    /// The file; nothing for the namespace of the process.
-    pub path: Option<PathBuf>,
-    /// The inode it led to when the edge was found.
-    pub inode: u64,
+pub(crate) struct Namespace {
+    /// How to get there.
+    pub(crate) way: Way,
+    /// The inode it had when the edge was found.
+    pub(crate) inode: u64,
+}
+
+/// How to get into a namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// We are there.
+    Own,
+    /// By this file.
+    File(PathBuf),
 }
 
 impl Namespace {
     /// The namespace of the process.
-    pub fn own() -> Result<Self, SiteError> {
-        Ok(Self { path: None, inode: Netns::current()?.inode() })
+    pub(crate) fn own() -> Result<Self, SiteError> {
+        Ok(Self {
+            way: Way::Own,
+            inode: Netns::current()?.inode(),
+        })
     }
 
     /// The namespace behind a file.
-    pub fn at(path: PathBuf) -> Result<Self, SiteError> {
+    pub(crate) fn at(path: PathBuf) -> Result<Self, SiteError> {
         let inode = Netns::open(&path)?.inode();
-        Ok(Self { path: Some(path), inode })
+        Ok(Self {
+            way: Way::File(path),
+            inode,
+        })
     }
 
-    /// Runs `visit` inside, if the file still leads to the same namespace.
-    pub fn within<T: Send>(
+    /// Whether it is the one the process lives in.
+    pub(crate) fn is_own(&self) -> bool {
+        self.way == Way::Own
+    }
+
+    /// Runs `visit` inside, if the way still leads to the same namespace.
+    pub(crate) fn within<T: Send>(
         &self,
         visit: impl FnOnce() -> Result<T, SiteError> + Send,
     ) -> Result<T, SiteError> {
-        let Some(path) = &self.path else { return visit() };
-        let netns = Netns::open(path)?;
-        if netns.inode() != self.inode {
-            return Err(SiteError::Replaced { path: path.clone() });
+        match &self.way {
+            Way::Own => visit(),
+            Way::File(path) => {
+                let netns = Netns::open(path)?;
+                if netns.inode() != self.inode {
+                    return Err(SiteError::Replaced { path: path.clone() });
+                }
+                netns.within(visit)?
+            }
         }
-        netns.within(visit)?
     }
 
     /// Every device inside.
-    pub fn links(&self) -> Result<Vec<Link>, SiteError> {
+    pub(crate) fn links(&self) -> Result<Vec<Link>, SiteError> {
         self.within(|| Ok(Route::open()?.links(None)?))
     }
 }
 
 /// Place of one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Site {
+pub(crate) struct Site {
     /// The namespace of the device.
-    pub namespace: Namespace,
+    pub(crate) namespace: Namespace,
     /// The device.
-    pub ifindex: u32,
+    pub(crate) ifindex: u32,
     /// Its name when it was found.
-    pub interface: String,
+    pub(crate) interface: String,
     /// Which side of it.
-    pub hook: Hook,
+    pub(crate) hook: Hook,
     /// Host side or pod side.
-    pub place: Place,
+    pub(crate) place: Place,
     /// How its frames start.
-    pub link_layer: LinkLayer,
+    pub(crate) link_layer: LinkLayer,
 }
 
 /// Interface counters of the side that a hook sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// `rx_packets` or `tx_packets`.
-    pub packets: u64,
+    pub(crate) packets: u64,
     /// `rx_bytes` or `tx_bytes`.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Site {
     /// A hook on one side of a device.
-    pub fn new(namespace: &Namespace, link: &Link, hook: Hook, place: Place) -> Self {
+    pub(crate) fn new(namespace: &Namespace, link: &Link, hook: Hook, place: Place) -> Self {
         Self {
             namespace: namespace.clone(),
             ifindex: link.ifindex,
@@ -94,7 +118,7 @@ impl Site {
 
     /// First among those that see what arrives, last among those that see what leaves:
     /// what a policy dropped before an egress hook was never sent.
-    pub const fn order(&self) -> Order {
+    pub(crate) const fn order(&self) -> Order {
         match self.hook {
             Hook::Ingress => Order::First,
             Hook::Egress => Order::Last,
@@ -102,7 +126,7 @@ impl Site {
     }
 
     /// Name of the interface counter that counts the same frames.
-    pub const fn counter(&self) -> &'static str {
+    pub(crate) const fn counter(&self) -> &'static str {
         match self.hook {
             Hook::Ingress => "rx",
             Hook::Egress => "tx",
@@ -110,34 +134,42 @@ impl Site {
     }
 
     /// That counter now.
-    pub fn reading(&self) -> Result<Reading, SiteError> {
-        let link = self.namespace.within(|| Ok(Route::open()?.link(self.ifindex, None)?))?;
+    pub(crate) fn reading(&self) -> Result<Reading, SiteError> {
+        let link = self
+            .namespace
+            .within(|| Ok(Route::open()?.link(self.ifindex, None)?))?;
         let counters = link.counters.ok_or(SiteError::NoCounters)?;
         Ok(match self.hook {
-            Hook::Ingress => Reading { packets: counters.rx_packets, bytes: counters.rx_bytes },
-            Hook::Egress => Reading { packets: counters.tx_packets, bytes: counters.tx_bytes },
+            Hook::Ingress => Reading {
+                packets: counters.rx_packets,
+                bytes: counters.rx_bytes,
+            },
+            Hook::Egress => Reading {
+                packets: counters.tx_packets,
+                bytes: counters.tx_bytes,
+            },
         })
     }
 }
 
 /// An edge that is to be hooked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EdgePlan {
+pub(crate) struct EdgePlan {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Its hooks, by direction.
-    pub sites: [Site; 2],
+    pub(crate) sites: [Site; 2],
     /// Inode of the pod's namespace, 0 if it is not known.
-    pub netns_inode: u64,
+    pub(crate) netns_inode: u64,
     /// The device in the node's namespace, 0 if there is none.
-    pub host_ifindex: u32,
+    pub(crate) host_ifindex: u32,
     /// The device in the pod's namespace, 0 if it is not known.
-    pub pod_ifindex: u32,
+    pub(crate) pod_ifindex: u32,
 }
 
 impl EdgePlan {
     /// A host-side device, hooked on both sides of it.
-    pub fn host(name: &str, namespace: &Namespace, link: &Link) -> Self {
+    pub(crate) fn host(name: &str, namespace: &Namespace, link: &Link) -> Self {
         Self {
             name: name.to_owned(),
             sites: [
@@ -151,7 +183,7 @@ impl EdgePlan {
     }
 
     /// A pod's own device, hooked on both sides of it.
-    pub fn pod(name: &str, namespace: &Namespace, link: &Link) -> Self {
+    pub(crate) fn pod(name: &str, namespace: &Namespace, link: &Link) -> Self {
         Self {
             name: name.to_owned(),
             sites: [
@@ -164,8 +196,24 @@ impl EdgePlan {
         }
     }
 
+    /// The same edge hooked on the host side alone, if it is hooked there in part.
+    pub(crate) fn on_host_side(&self) -> Option<Self> {
+        let [tx, rx] = &self.sites;
+        if tx.place != Place::Host || rx.place == Place::Host {
+            return None;
+        }
+        let rx = Site {
+            hook: Hook::Egress,
+            ..tx.clone()
+        };
+        Some(Self {
+            sites: [tx.clone(), rx],
+            ..self.clone()
+        })
+    }
+
     /// The hook of one direction.
-    pub const fn site(&self, direction: Direction) -> &Site {
+    pub(crate) const fn site(&self, direction: Direction) -> &Site {
         &self.sites[direction as usize]
     }
 }

@@ -15,40 +15,46 @@ fn read(clock: ClockId) -> Duration {
 }
 
 /// CLOCK_MONOTONIC.
-pub fn monotonic() -> Duration {
+pub(crate) fn monotonic() -> Duration {
     read(ClockId::Monotonic)
 }
 
 /// CLOCK_REALTIME since 1970.
-pub fn wall() -> Duration {
+pub(crate) fn wall() -> Duration {
     read(ClockId::Realtime)
 }
 
 /// Both, for the ledger.
-pub fn now() -> Now {
-    Now { wall_ns: nanos(wall()), monotonic_ns: nanos(monotonic()) }
+pub(crate) fn now() -> Now {
+    Now {
+        wall_ns: nanos(wall()),
+        monotonic_ns: nanos(monotonic()),
+    }
 }
 
 /// Whole nanoseconds, which 64 bits hold for five centuries.
-pub fn nanos(duration: Duration) -> u64 {
+pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Turns monotonic times into wall-clock times as of one moment.
 #[derive(Debug, Clone, Copy)]
-pub struct WallClock {
+pub(crate) struct WallClock {
     monotonic: Duration,
     wall: Duration,
 }
 
 impl WallClock {
     /// Relates the clocks now.
-    pub fn read() -> Self {
-        Self { monotonic: monotonic(), wall: wall() }
+    pub(crate) fn read() -> Self {
+        Self {
+            monotonic: monotonic(),
+            wall: wall(),
+        }
     }
 
     /// The wall-clock time of a monotonic one, in UTC.
-    pub fn at(&self, monotonic: Duration) -> Timestamp {
+    pub(crate) fn at(&self, monotonic: Duration) -> Timestamp {
         let wall = if monotonic <= self.monotonic {
             self.wall.saturating_sub(self.monotonic - monotonic)
         } else {
@@ -59,7 +65,7 @@ impl WallClock {
 }
 
 /// A time since 1970 in UTC; the nearest that can be told if it is beyond the year 9999.
-pub fn timestamp(since_1970: Duration) -> Timestamp {
+pub(crate) fn timestamp(since_1970: Duration) -> Timestamp {
     i128::try_from(since_1970.as_nanos())
         .ok()
         .and_then(|ns| Timestamp::from_nanosecond(ns).ok())

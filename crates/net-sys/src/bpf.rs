@@ -80,19 +80,13 @@ impl BpfError {
             libc::ENODEV => Self::NoDevice { action },
             libc::ENOLINK => Self::Detached { action },
             libc::ERANGE => Self::Full { action },
-            _ => Self::Refused {
-                action,
-                source: io::Error::from_raw_os_error(errno),
-            },
+            _ => Self::Refused { action, source: io::Error::from_raw_os_error(errno) },
         }
     }
 
     pub(crate) fn pin(path: &Path, errno: i32) -> Self {
         let path = path.to_owned();
-        Self::Pin {
-            path,
-            source: io::Error::from_raw_os_error(errno),
-        }
+        Self::Pin { path, source: io::Error::from_raw_os_error(errno) }
     }
 }
 
@@ -119,11 +113,7 @@ pub(crate) fn descriptor(action: &'static str, outcome: i32) -> Result<OwnedFd, 
 
 /// Turns the result of a libbpf call, which is a negated error number on failure, into ours.
 pub(crate) fn check(action: &'static str, outcome: i32) -> Result<i32, BpfError> {
-    if outcome >= 0 {
-        Ok(outcome)
-    } else {
-        Err(BpfError::new(action, outcome.saturating_neg()))
-    }
+    if outcome >= 0 { Ok(outcome) } else { Err(BpfError::new(action, outcome.saturating_neg())) }
 }
 
 /// A path as libbpf takes it.

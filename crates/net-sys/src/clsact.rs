@@ -36,12 +36,7 @@ pub struct Place {
 impl Place {
     /// Names a place.
     pub const fn new(ifindex: u32, hook: Hook, preference: u16, handle: u32) -> Self {
-        Self {
-            ifindex,
-            hook,
-            preference,
-            handle,
-        }
+        Self { ifindex, hook, preference, handle }
     }
 }
 
@@ -118,9 +113,7 @@ pub struct Clsact {
 impl Clsact {
     /// Opens a connection in the current network namespace.
     pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self {
-            connection: Connection::open()?,
-        })
+        Ok(Self { connection: Connection::open()? })
     }
 
     /// What stands in the place of the clsact qdisc.
@@ -128,9 +121,7 @@ impl Clsact {
         let request = Request::new(libc::RTM_GETQDISC, &header(ifindex, 0, 0, 0));
         let found = self
             .connection
-            .dump(Operation::Qdiscs, &request, |message| {
-                Qdisc::from_reply(message, ifindex)
-            })?;
+            .dump(Operation::Qdiscs, &request, |message| Qdisc::from_reply(message, ifindex))?;
         Ok(found.first().copied())
     }
 
@@ -163,10 +154,7 @@ impl Clsact {
         if filters > 0 {
             return Ok(Removal::InUse { filters });
         }
-        self.change(
-            Operation::ChangeQdisc,
-            qdisc_request(libc::RTM_DELQDISC, ifindex),
-        )?;
+        self.change(Operation::ChangeQdisc, qdisc_request(libc::RTM_DELQDISC, ifindex))?;
         Ok(Removal::Removed)
     }
 
@@ -174,8 +162,7 @@ impl Clsact {
     pub fn filters(&mut self, ifindex: u32, hook: Hook) -> Result<Vec<Filter>, NetlinkError> {
         let header = header(ifindex, 0, parent(hook), 0);
         let request = Request::new(libc::RTM_GETTFILTER, &header);
-        self.connection
-            .dump(Operation::Filters, &request, Filter::from_reply)
+        self.connection.dump(Operation::Filters, &request, Filter::from_reply)
     }
 
     /// Attaches a program in a preference that nobody uses.
@@ -223,12 +210,8 @@ impl Clsact {
 
     fn verify(&mut self, place: Place, expected: u32) -> Result<(), ClsactError> {
         let place = placed(place)?;
-        let found = self
-            .in_preference(place)?
-            .find(|filter| filter.handle == place.handle);
-        let filter = found.ok_or(NetlinkError::NotFound {
-            operation: Operation::ChangeFilter,
-        })?;
+        let found = self.in_preference(place)?.find(|filter| filter.handle == place.handle);
+        let filter = found.ok_or(NetlinkError::NotFound { operation: Operation::ChangeFilter })?;
         if filter.program_id() == Some(expected) {
             Ok(())
         } else {
@@ -241,9 +224,7 @@ impl Clsact {
         place: Place,
     ) -> Result<impl Iterator<Item = Filter> + use<>, NetlinkError> {
         let filters = self.filters(place.ifindex, place.hook)?;
-        Ok(filters
-            .into_iter()
-            .filter(move |filter| filter.stands_in(place.preference)))
+        Ok(filters.into_iter().filter(move |filter| filter.stands_in(place.preference)))
     }
 
     fn change(&mut self, operation: Operation, request: Request) -> Result<(), NetlinkError> {
@@ -279,10 +260,7 @@ fn direct_action(program: BorrowedFd<'_>, name: &str) -> Nested {
 /// `struct tcmsg`.
 fn header(ifindex: u32, handle: u32, parent: u32, info: u32) -> [u8; HEADER] {
     let mut header = [0; HEADER];
-    let words = header
-        .chunks_exact_mut(4)
-        .skip(1)
-        .zip([ifindex, handle, parent, info]);
+    let words = header.chunks_exact_mut(4).skip(1).zip([ifindex, handle, parent, info]);
     words.for_each(|(place, word)| place.copy_from_slice(&word.to_ne_bytes()));
     header
 }

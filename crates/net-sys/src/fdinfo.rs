@@ -29,11 +29,7 @@ pub fn memlock(descriptor: BorrowedFd<'_>) -> Result<Option<u64>, FdinfoError> {
     const FIELD: &str = "memlock";
     let text = read(descriptor)?;
     field(&text, FIELD)
-        .map(|value| {
-            value
-                .parse()
-                .map_err(|_| FdinfoError::NotANumber { field: FIELD })
-        })
+        .map(|value| value.parse().map_err(|_| FdinfoError::NotANumber { field: FIELD }))
         .transpose()
 }
 

@@ -62,10 +62,7 @@ pub enum HostError {
 
 impl HostError {
     fn call(action: &'static str, errno: rustix::io::Errno) -> Self {
-        Self::Call {
-            action,
-            source: errno.into(),
-        }
+        Self::Call { action, source: errno.into() }
     }
 }
 

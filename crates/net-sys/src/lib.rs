@@ -22,12 +22,14 @@ pub mod monitor;
 pub mod netlink;
 pub mod netns;
 pub mod netns_dir;
+pub mod survey;
 pub mod tcx;
 pub mod wake;
 
 pub use link::Route;
 pub use monitor::Monitor;
 pub use netns::Netns;
+pub use survey::Survey;
 
 #[cfg(test)]
 mod testing;

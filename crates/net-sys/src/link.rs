@@ -57,9 +57,7 @@ pub struct Route {
 impl Route {
     /// Opens a connection in the current network namespace.
     pub fn open() -> Result<Self, NetlinkError> {
-        Ok(Self {
-            connection: Connection::open()?,
-        })
+        Ok(Self { connection: Connection::open()? })
     }
 
     /// Reads all links of this namespace, or of the one with id `target`.
@@ -82,19 +80,12 @@ impl Route {
                 link_request(0).with_text(libc::IFLA_IFNAME, name)
             }
             Selector::Name(_) => {
-                return Err(NetlinkError::NoDevice {
-                    operation: Operation::Links,
-                });
+                return Err(NetlinkError::NoDevice { operation: Operation::Links });
             }
         };
         let request = target_link(request, target);
-        one(
-            &mut self.connection,
-            Operation::Links,
-            request,
-            Link::from_reply,
-        )
-        .map_err(|error| error.of_target(target))
+        one(&mut self.connection, Operation::Links, request, Link::from_reply)
+            .map_err(|error| error.of_target(target))
     }
 
     /// Reads the addresses of all links of this namespace, or of the one with id `target`.
@@ -113,21 +104,16 @@ impl Route {
         let descriptor = namespace.as_fd().as_raw_fd().to_ne_bytes();
         let request = nsid::request().with(nsid::FD, &descriptor);
         let mut found = None;
-        self.connection
-            .exchange(Operation::NamespaceIds, request, |message| {
-                found = Nsid::from_message(message)?.or(found);
-                Ok(())
-            })?;
+        self.connection.exchange(Operation::NamespaceIds, request, |message| {
+            found = Nsid::from_message(message)?.or(found);
+            Ok(())
+        })?;
         Ok(found)
     }
 
     /// All ids that this namespace has for others.
     pub fn nsids(&mut self) -> Result<Vec<Nsid>, NetlinkError> {
-        self.connection.dump(
-            Operation::NamespaceIds,
-            &nsid::request(),
-            Nsid::from_message,
-        )
+        self.connection.dump(Operation::NamespaceIds, &nsid::request(), Nsid::from_message)
     }
 
     /// Tells which candidate each id means; candidates without id are left out.
@@ -160,9 +146,7 @@ fn one<T>(
         found = parse(message)?.or_else(|| found.take());
         Ok(())
     })?;
-    found.ok_or(NetlinkError::Malformed(ParseError::Missing {
-        what: "the record asked for",
-    }))
+    found.ok_or(NetlinkError::Malformed(ParseError::Missing { what: "the record asked for" }))
 }
 
 fn link_request(index: u32) -> Request {

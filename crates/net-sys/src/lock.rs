@@ -58,10 +58,7 @@ impl LockError {
         match errno {
             Errno::NOENT => Self::NotFound { path },
             Errno::ACCESS | Errno::PERM => Self::NotPermitted { path },
-            _ => Self::Failed {
-                path,
-                source: errno.into(),
-            },
+            _ => Self::Failed { path, source: errno.into() },
         }
     }
 }
@@ -73,10 +70,9 @@ impl Lock {
         let descriptor = open_for_lock(path)?;
         match flock(&descriptor, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { descriptor }),
-            Err(Errno::WOULDBLOCK) => Err(LockError::Held {
-                path: path.to_owned(),
-                holder: holder_of(&descriptor),
-            }),
+            Err(Errno::WOULDBLOCK) => {
+                Err(LockError::Held { path: path.to_owned(), holder: holder_of(&descriptor) })
+            }
             Err(errno) => Err(LockError::new(path, errno)),
         }
     }

@@ -14,7 +14,7 @@ use rustix::net::sockopt::{
 };
 
 use crate::link::{Link, Nsid};
-use crate::netlink::wire::{Message, Messages};
+use crate::netlink::wire::{Attributes, Message, Messages};
 use crate::netlink::{
     Datagram, NetlinkError, Operation, ParseError, open_socket, receive, receive_buffer,
 };
@@ -30,6 +30,8 @@ pub enum Event {
     LinkGone {
         /// Its interface index.
         ifindex: u32,
+        /// The namespace it was moved to, as far as it has an id.
+        moved_to: Option<Nsid>,
     },
     /// This namespace got an id for another one.
     NamespaceKnown {
@@ -193,6 +195,7 @@ fn event(message: &Message<'_>) -> Result<Option<Event>, ParseError> {
         libc::RTM_NEWLINK => Some(Event::LinkChanged(Box::new(Link::from_body(message.body)?))),
         libc::RTM_DELLINK => Some(Event::LinkGone {
             ifindex: Link::from_body(message.body)?.ifindex,
+            moved_to: moved_to(message.body)?,
         }),
         libc::RTM_NEWNSID => {
             Nsid::from_message(message)?.map(|nsid| Event::NamespaceKnown { nsid })
@@ -202,12 +205,25 @@ fn event(message: &Message<'_>) -> Result<Option<Event>, ParseError> {
     })
 }
 
+fn moved_to(body: &[u8]) -> Result<Option<Nsid>, ParseError> {
+    let (_, attributes) = Attributes::behind::<LINK_HEADER>(body, "link message")?;
+    for attribute in attributes {
+        let attribute = attribute?;
+        if attribute.kind == libc::IFLA_NEW_NETNSID {
+            return Ok(Nsid::new(attribute.i32("namespace moved to")?));
+        }
+    }
+    Ok(None)
+}
+
 /// A bridge announces its ports with the same message types: there, "deleted" means that the
 /// device left the bridge and lives on.
 fn of_a_bridge(body: &[u8]) -> bool {
-    body.first()
-        .is_some_and(|&family| i32::from(family) != libc::AF_UNSPEC)
+    body.first().is_some_and(|&family| i32::from(family) != libc::AF_UNSPEC)
 }
+
+/// Length of `struct ifinfomsg`.
+const LINK_HEADER: usize = 16;
 
 const LINK_GROUP: u32 = 1 << (libc::RTNLGRP_LINK - 1);
 const NSID_GROUP: u32 = 1 << (libc::RTNLGRP_NSID - 1);

@@ -42,11 +42,7 @@ impl Connection {
         set_option(&socket, libc::NETLINK_GET_STRICT_CHK)?;
         set_socket_timeout(&socket, Timeout::Recv, Some(REPLY_TIMEOUT))
             .map_err(|errno| NetlinkError::socket(Operation::Open, errno))?;
-        Ok(Self {
-            socket,
-            sequence: 0,
-            buffer: receive_buffer(),
-        })
+        Ok(Self { socket, sequence: 0, buffer: receive_buffer() })
     }
 
     /// Sends a request that changes something or asks for one record, and awaits its verdict.
@@ -57,8 +53,7 @@ impl Connection {
         mut on_message: impl FnMut(&Message<'_>) -> Result<(), ParseError>,
     ) -> Result<(), NetlinkError> {
         self.send(operation, request.with_flags(libc::NLM_F_ACK as u16))?;
-        self.collect(operation, &mut on_message)
-            .map(|_consistent| ())
+        self.collect(operation, &mut on_message).map(|_consistent| ())
     }
 
     /// Sends a dump request; starts over while the kernel reports a changing table.
@@ -73,10 +68,7 @@ impl Connection {
                 return Ok(found);
             }
         }
-        Err(NetlinkError::Interrupted {
-            operation,
-            attempts: DUMP_ATTEMPTS,
-        })
+        Err(NetlinkError::Interrupted { operation, attempts: DUMP_ATTEMPTS })
     }
 
     /// Dumps a table; `None` when it changed meanwhile.
@@ -146,10 +138,7 @@ fn digest(
     sequence: u32,
     on_message: &mut impl FnMut(&Message<'_>) -> Result<(), ParseError>,
 ) -> Result<Progress, ParseError> {
-    let mut progress = Progress {
-        consistent: true,
-        verdict: None,
-    };
+    let mut progress = Progress { consistent: true, verdict: None };
     for message in Messages::new(datagram) {
         let message = message?;
         // Replies to a request that timed out earlier may still arrive.
@@ -179,13 +168,8 @@ pub(crate) enum Datagram<'a> {
 /// Opens an rtnetlink socket that is a member of the groups in the mask.
 pub(crate) fn open_socket(groups: u32) -> Result<OwnedFd, NetlinkError> {
     let failed = |errno| NetlinkError::socket(Operation::Open, errno);
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::RAW,
-        SocketFlags::CLOEXEC,
-        None,
-    )
-    .map_err(failed)?;
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)
+        .map_err(failed)?;
     bind(&socket, &SocketAddrNetlink::new(0, groups)).map_err(failed)?;
     Ok(socket)
 }
@@ -208,9 +192,7 @@ pub(crate) fn receive<'a>(socket: impl AsFd, buffer: &'a mut [u8]) -> Result<Dat
     if received.flags.contains(ReturnFlags::TRUNC) {
         return Ok(Datagram::Truncated);
     }
-    Ok(buffer
-        .get(..received.bytes)
-        .map_or(Datagram::Truncated, Datagram::Kernel))
+    Ok(buffer.get(..received.bytes).map_or(Datagram::Truncated, Datagram::Kernel))
 }
 
 fn sent_by_kernel(address: Option<rustix::net::SocketAddrAny>) -> bool {
@@ -232,11 +214,7 @@ fn set_option(socket: &OwnedFd, option: libc::c_int) -> Result<(), NetlinkError>
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };
-    if outcome == 0 {
-        Ok(())
-    } else {
-        Err(NetlinkError::last_os_error(Operation::Open))
-    }
+    if outcome == 0 { Ok(()) } else { Err(NetlinkError::last_os_error(Operation::Open)) }
 }
 
 /// Dumps are cut into datagrams of at most 32 KiB; a single link may be larger than that.

@@ -90,19 +90,14 @@ impl NetnsError {
             Errno::NOENT | Errno::NOTDIR => Self::NotFound { path },
             Errno::PERM | Errno::ACCESS => Self::NotPermitted { path },
             Errno::LOOP => Self::NotNetns { path },
-            _ => Self::Open {
-                path,
-                source: errno.into(),
-            },
+            _ => Self::Open { path, source: errno.into() },
         }
     }
 
     fn enter(errno: Errno) -> Self {
         match errno {
             Errno::PERM => Self::EnterNotPermitted,
-            _ => Self::Enter {
-                source: errno.into(),
-            },
+            _ => Self::Enter { source: errno.into() },
         }
     }
 }
@@ -125,9 +120,7 @@ impl Netns {
         flags.set(OFlags::NOFOLLOW, !follow);
         let found = openat(&directory, name, flags, Mode::empty()).map_err(failed)?;
         if fstatfs(&found).map_err(failed)?.f_type != NSFS {
-            return Err(NetnsError::NotNetns {
-                path: path.to_owned(),
-            });
+            return Err(NetnsError::NotNetns { path: path.to_owned() });
         }
         Self::verified(reopen(&found).map_err(failed)?, path)
     }
@@ -170,15 +163,10 @@ impl Netns {
 
     fn verified(descriptor: OwnedFd, path: &Path) -> Result<Self, NetnsError> {
         if namespace_kind(descriptor.as_fd()) != Some(libc::CLONE_NEWNET) {
-            return Err(NetnsError::NotNetns {
-                path: path.to_owned(),
-            });
+            return Err(NetnsError::NotNetns { path: path.to_owned() });
         }
         let status = fstat(&descriptor).map_err(|errno| NetnsError::open(path, errno))?;
-        Ok(Self {
-            descriptor,
-            inode: status.st_ino,
-        })
+        Ok(Self { descriptor, inode: status.st_ino })
     }
 }
 
@@ -198,18 +186,12 @@ pub fn path_of(name_or_path: &OsStr) -> PathBuf {
 }
 
 fn split(path: &Path) -> Result<(&Path, &OsStr), NetnsError> {
-    let not_netns = || NetnsError::NotNetns {
-        path: path.to_owned(),
-    };
+    let not_netns = || NetnsError::NotNetns { path: path.to_owned() };
     let Some(Component::Normal(name)) = path.components().next_back() else {
         return Err(not_netns());
     };
     let directory = path.parent().ok_or_else(not_netns)?;
-    let directory = if directory.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        directory
-    };
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     Ok((directory, name))
 }
 

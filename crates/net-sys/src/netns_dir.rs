@@ -90,6 +90,8 @@ pub enum WatchError {
 pub struct DirectoryWatch {
     inotify: OwnedFd,
     mounts: OwnedFd,
+    /// Whether mounts have changed since the directories were brought up to date.
+    mounted: bool,
     directories: Vec<Directory>,
     pending: VecDeque<DirectoryEvent>,
     waker: Waker,
@@ -102,34 +104,14 @@ impl DirectoryWatch {
     pub fn open(
         directories: impl IntoIterator<Item = impl Into<PathBuf>>,
     ) -> Result<Self, WatchError> {
-        let inotify =
-            inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(|errno| {
-                WatchError::Instance {
-                    source: errno.into(),
-                }
-            })?;
-        let mounts = open(
-            "/proc/thread-self/mountinfo",
-            OFlags::RDONLY | OFlags::CLOEXEC,
-            Mode::empty(),
-        )
-        .map_err(|errno| WatchError::MountTable {
-            source: errno.into(),
-        })?;
-        let waker = Waker::new().map_err(|errno| WatchError::Instance {
-            source: errno.into(),
-        })?;
-        let directories = directories
-            .into_iter()
-            .map(|path| Directory::new(path.into()))
-            .collect();
-        let mut watch = Self {
-            inotify,
-            mounts,
-            directories,
-            pending: VecDeque::new(),
-            waker,
-        };
+        let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)
+            .map_err(|errno| WatchError::Instance { source: errno.into() })?;
+        let mounts =
+            open("/proc/thread-self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| WatchError::MountTable { source: errno.into() })?;
+        let waker = Waker::new().map_err(|errno| WatchError::Instance { source: errno.into() })?;
+        let directories = directories.into_iter().map(|path| Directory::new(path.into())).collect();
+        let mut watch = Self { inotify, mounts, directories, pending: VecDeque::new(), waker };
         for position in 0..watch.directories.len() {
             watch.settle(position)?;
         }
@@ -148,11 +130,10 @@ impl DirectoryWatch {
             }
             let left = deadline.map_or(Duration::MAX, |at| at.duration_since(Instant::now()));
             // Looked at even when no time is left, so that polling with zero makes progress.
-            let (named, mounted) = self.wait(left)?;
-            if named {
-                self.read()?;
-            }
-            if mounted {
+            let waker = self.waker.clone();
+            self.wait_beside([readable(&waker)], left)?;
+            self.read()?;
+            if std::mem::take(&mut self.mounted) {
                 self.settle_stale(&vec![true; self.directories.len()])?;
             }
             if left.is_zero() && self.pending.is_empty() {
@@ -166,22 +147,26 @@ impl DirectoryWatch {
         self.waker.clone()
     }
 
-    /// Waits; tells whether names and whether mounts have changed.
-    fn wait(&self, timeout: Duration) -> Result<(bool, bool), WatchError> {
-        let mut waits = [
-            readable(&self.inotify),
-            // The kernel marks the mount table as exceptional after a change.
-            PollFd::new(&self.mounts, PollFlags::PRI),
-            readable(&self.waker),
-        ];
+    /// Waits for events here or from one of the other sources, for a caller that has those too.
+    pub(crate) fn wait_beside<const N: usize>(
+        &mut self,
+        others: [PollFd<'_>; N],
+        timeout: Duration,
+    ) -> Result<(), WatchError> {
+        // The kernel marks the mount table as exceptional after a change.
+        let mounts = PollFd::new(&self.mounts, PollFlags::PRI);
+        let mut waits = vec![mounts, readable(&self.inotify)];
+        waits.extend(others);
         wait(&mut waits, timeout).map_err(|errno| WatchError::Read {
             source: errno.into(),
         })?;
-        let [names, mounts, _wakes] = &waits;
-        Ok((
-            !names.revents().is_empty(),
-            mounts.revents().contains(PollFlags::PRI),
-        ))
+        let mounted = waits
+            .first()
+            .is_some_and(|mounts| mounts.revents().contains(PollFlags::PRI));
+        drop(waits);
+        // Told once for each change, so whoever asks keeps the answer.
+        self.mounted |= mounted;
+        Ok(())
     }
 
     /// Takes what inotify has and brings the directories concerned up to date.
@@ -204,9 +189,7 @@ impl DirectoryWatch {
                 Err(Errno::AGAIN) => break,
                 Err(Errno::INTR) => {}
                 Err(errno) => {
-                    return Err(WatchError::Read {
-                        source: errno.into(),
-                    });
+                    return Err(WatchError::Read { source: errno.into() });
                 }
             }
         }
@@ -233,9 +216,7 @@ impl DirectoryWatch {
 
     fn settle_stale(&mut self, stale: &[bool]) -> Result<(), WatchError> {
         let positions = 0..self.directories.len();
-        positions
-            .filter(|&position| stale[position])
-            .try_for_each(|stale| self.settle(stale))
+        positions.filter(|&position| stale[position]).try_for_each(|stale| self.settle(stale))
     }
 
     /// Watches the right place again and reports what changed in the directory meanwhile.
@@ -256,9 +237,7 @@ impl DirectoryWatch {
 
     /// inotify gives one number to all watches on one directory, so several may share it.
     fn watches(&self, watch: i32) -> bool {
-        self.directories
-            .iter()
-            .any(|directory| directory.watch == Some(watch))
+        self.directories.iter().any(|directory| directory.watch == Some(watch))
     }
 }
 
@@ -272,20 +251,12 @@ struct Change {
 
 impl Change {
     fn new(event: &inotify::Event<'_>) -> Self {
-        let name = event
-            .file_name()
-            .map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
-        Self {
-            watch: event.wd(),
-            flags: event.events(),
-            name,
-        }
+        let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
+        Self { watch: event.wd(), flags: event.events(), name }
     }
 
     fn removed_name(&self) -> Option<&OsStr> {
-        let removed = self
-            .flags
-            .intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM);
+        let removed = self.flags.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM);
         self.name.as_deref().filter(|_| removed)
     }
 }

@@ -112,9 +112,7 @@ impl TcxLink {
                 from_ref(&options),
             )
         };
-        Ok(Self {
-            descriptor: descriptor(ACTION, outcome)?,
-        })
+        Ok(Self { descriptor: descriptor(ACTION, outcome)? })
     }
 
     /// Opens a link that was pinned.
@@ -129,9 +127,7 @@ impl TcxLink {
             return Err(BpfError::pin(path, outcome.saturating_neg()));
         }
         let descriptor = descriptor("opening a pinned link", outcome)?;
-        let not_ours = || BpfError::NotTcxLink {
-            path: path.to_owned(),
-        };
+        let not_ours = || BpfError::NotTcxLink { path: path.to_owned() };
         // A map or a program would answer the request for link information with its own.
         match fdinfo::link_type(descriptor.as_fd()) {
             Ok(Some(kind)) if kind == fdinfo::TCX => Ok(Self { descriptor }),
@@ -153,11 +149,7 @@ impl TcxLink {
         let text = path_text(path)?;
         // SAFETY: `text` is a live, NUL-terminated string and the descriptor is owned.
         let outcome = unsafe { sys::bpf_obj_pin(self.descriptor.as_raw_fd(), text.as_ptr()) };
-        if outcome < 0 {
-            Err(BpfError::pin(path, outcome.saturating_neg()))
-        } else {
-            Ok(())
-        }
+        if outcome < 0 { Err(BpfError::pin(path, outcome.saturating_neg())) } else { Ok(()) }
     }
 
     /// Takes the program off the device, even if the link is pinned; the pin stays, dead.
@@ -236,25 +228,16 @@ pub fn query(ifindex: u32, hook: Hook) -> Result<Vec<Attached>, BpfError> {
     let count = unsafe { options.__bindgen_anon_1.count } as usize;
     let attached = programs.iter().zip(&links).take(count);
     Ok(attached
-        .map(|(&program_id, &link)| Attached {
-            program_id,
-            link_id: (link != 0).then_some(link),
-        })
+        .map(|(&program_id, &link)| Attached { program_id, link_id: (link != 0).then_some(link) })
         .collect())
 }
 
 fn device(action: &'static str, ifindex: u32) -> Result<i32, BpfError> {
-    i32::try_from(ifindex)
-        .ok()
-        .filter(|&index| index > 0)
-        .ok_or(BpfError::NoDevice { action })
+    i32::try_from(ifindex).ok().filter(|&index| index > 0).ok_or(BpfError::NoDevice { action })
 }
 
 fn unexpected(action: &'static str) -> BpfError {
-    BpfError::Refused {
-        action,
-        source: std::io::ErrorKind::InvalidData.into(),
-    }
+    BpfError::Refused { action, source: std::io::ErrorKind::InvalidData.into() }
 }
 
 /// `BPF_MPROG_MAX`: a hook never has more.

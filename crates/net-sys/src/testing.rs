@@ -1,13 +1,16 @@
 //! What several tests need: a node with a pod, tiny BPF programs, a place for pins.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
-use std::{fs, io, process};
+use std::{fs, io, process, thread};
 
 pub(crate) use testkit::{Device, Namespace};
 
+use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use testkit::Veth;
 use testkit::proc::wait_for;
 
@@ -20,10 +23,7 @@ pub(crate) fn inside<T: Send>(namespace: &Namespace, work: impl FnOnce() -> T + 
 
 /// Two namespaces joined by a veth pair: `host0` in the first, `pod0` in the second.
 pub(crate) fn node_and_pod() -> (Namespace, Namespace) {
-    let (node, pod) = (
-        Namespace::create("node").unwrap(),
-        Namespace::create("pod").unwrap(),
-    );
+    let (node, pod) = (Namespace::create("node").unwrap(), Namespace::create("pod").unwrap());
     let veth = Veth::join((node.place(), "host0"), (pod.place(), "pod0")).unwrap();
     veth.near.address("192.0.2.1/24".parse().unwrap()).unwrap();
     veth.far.address("192.0.2.2/24".parse().unwrap()).unwrap();
@@ -34,6 +34,29 @@ pub(crate) fn node_and_pod() -> (Namespace, Namespace) {
 /// Waits until `condition` yields something.
 pub(crate) fn eventually<T>(what: &'static str, condition: impl FnMut() -> Option<T>) -> T {
     wait_for(what, PATIENCE, condition).unwrap()
+}
+
+/// Runs `work` in a mount namespace of its own, so that no mount is seen by anybody else.
+pub(crate) fn with_private_mounts(work: impl FnOnce() + Send) {
+    thread::scope(|scope| {
+        let worker = scope.spawn(|| {
+            // SAFETY: only the mount namespace is left; the table of descriptors stays shared.
+            unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
+            let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+            mount_change("/", private).unwrap();
+            let_go_of_namespaces();
+            work();
+        });
+        worker.join().unwrap_or_else(|panic| resume_unwind(panic));
+    });
+}
+
+/// A copy of a mount keeps a namespace alive, whose end another test may be waiting for.
+fn let_go_of_namespaces() {
+    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        unmount(entry.path(), UnmountFlags::DETACH).ok();
+    }
+    unmount("/run/netns", UnmountFlags::DETACH).ok();
 }
 
 /// How long a test waits for what must come.
@@ -64,11 +87,7 @@ pub(crate) fn program(verdict: i32) -> OwnedFd {
 
 /// Makes a BPF map whose type has the same number as the tcx kind of link.
 pub(crate) fn prefix_map() -> OwnedFd {
-    map(
-        libbpf_sys::BPF_MAP_TYPE_LPM_TRIE,
-        8,
-        libbpf_sys::BPF_F_NO_PREALLOC,
-    )
+    map(libbpf_sys::BPF_MAP_TYPE_LPM_TRIE, 8, libbpf_sys::BPF_F_NO_PREALLOC)
 }
 
 /// Makes an array of 16 values of 8 octets.

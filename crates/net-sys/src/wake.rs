@@ -16,9 +16,7 @@ pub struct Waker {
 impl Waker {
     pub(crate) fn new() -> Result<Self, Errno> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self {
-            event: Arc::new(event),
-        })
+        Ok(Self { event: Arc::new(event) })
     }
 
     /// Wakes the waiting thread; several calls before it looks are one wake-up.
@@ -57,7 +55,4 @@ pub(crate) fn readable<F: AsFd>(source: &F) -> PollFd<'_> {
 }
 
 /// Longer than any process lives, for durations that the kernel cannot express.
-const FOREVER: Timespec = Timespec {
-    tv_sec: i32::MAX as i64,
-    tv_nsec: 0,
-};
+const FOREVER: Timespec = Timespec { tv_sec: i32::MAX as i64, tv_nsec: 0 };

@@ -221,7 +221,7 @@ SUBPROGRAM int record_unparsed(const struct observation *seen, enum parse_verdic
 }
 
 SUBPROGRAM int measure_segments(struct __sk_buff *skb, enum parse_verdict verdict,
-				       const struct parsed *out, struct amount *amount)
+				const struct parsed *out, struct amount *amount)
 {
 	u32 headers = verdict == PARSE_OK ? repeated_headers(skb, out) : 0;
 
@@ -248,8 +248,8 @@ static __always_inline int observe(struct __sk_buff *skb, enum flow_direction di
 		return VERDICT_NEXT;
 	}
 	seen.parity = READ_ONCE(page->epoch) & 1;
-	seen.row = seen.parity * (cfg.shard_mask + 1) +
-		   (bpf_get_smp_processor_id() & cfg.shard_mask);
+	seen.row =
+		seen.parity * (cfg.shard_mask + 1) + (bpf_get_smp_processor_id() & cfg.shard_mask);
 	seen.slot = edge.slot;
 	seen.tick = bpf_jiffies64();
 

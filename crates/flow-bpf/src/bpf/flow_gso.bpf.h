@@ -20,7 +20,7 @@ struct amount {
 	u64 bytes;
 };
 
-/* Where an encapsulated packet starts. `ethertype` 0: there is none. */
+/* Where an encapsulated packet starts. `ethertype` 0: it can't be told. */
 struct inner {
 	u32 off;
 	u32 ethertype;
@@ -52,7 +52,7 @@ static __always_inline u32 inner_ipv4(struct __sk_buff *skb, u32 off)
 	struct ipv4_header ip;
 
 	if (bpf_skb_load_bytes(skb, off, &ip, sizeof(ip)) || ip.version_ihl >> 4 != 4 ||
-	    (ip.version_ihl & 0xf) < 5 || ip.fragment & bpf_htons(0x1fff))
+	    (ip.version_ihl & 0xf) < 5 || ip.fragment & bpf_htons(0x3fff))
 		return 0;
 	return inner_end(skb, ip.protocol, off + (ip.version_ihl & 0xf) * 4);
 }
@@ -73,7 +73,8 @@ static __always_inline u32 inner_ipv6(struct __sk_buff *skb, u32 off)
 	for (int i = 0; i < PARSE_MAX_EXTENSIONS && parse_is_extension(protocol); i++) {
 		u8 ext[2];
 
-		if (bpf_skb_load_bytes(skb, off, ext, sizeof(ext)))
+		/* What is still to be cut into segments is no fragment. */
+		if (protocol == PROTO_FRAGMENT || bpf_skb_load_bytes(skb, off, ext, sizeof(ext)))
 			return 0;
 		off += parse_extension_len(protocol, ext[1]) ^ veil;
 		protocol = ext[0];
@@ -133,37 +134,38 @@ static __always_inline void enter_geneve(struct __sk_buff *skb, struct inner *in
 	inner->off += 16 + (geneve.options & 0x3f) * 4;
 }
 
-static __always_inline void enter_udp_tunnel(struct __sk_buff *skb, u16 port, struct inner *inner)
+static __always_inline bool enter_udp_tunnel(struct __sk_buff *skb, u16 port, struct inner *inner)
 {
-	if (port == bpf_htons(PORT_VXLAN) || port == bpf_htons(PORT_VXLAN_LINUX)) {
-		inner->ethertype = bpf_htons(ETHERTYPE_TEB);
-		inner->off += 16;
-	} else if (port == bpf_htons(PORT_GENEVE)) {
+	if (port == bpf_htons(PORT_GENEVE)) {
 		enter_geneve(skb, inner);
+		return true;
 	}
+	if (port != bpf_htons(PORT_VXLAN) && port != bpf_htons(PORT_VXLAN_LINUX))
+		return false;
+	inner->ethertype = bpf_htons(ETHERTYPE_TEB);
+	inner->off += 16;
+	return true;
 }
 
-static __always_inline void enter_tunnel(struct __sk_buff *skb, const struct parsed *out,
+/* Steps over an encapsulation header; false where there is none. */
+static __always_inline bool enter_tunnel(struct __sk_buff *skb, const struct parsed *out,
 					 struct inner *inner)
 {
-	u32 veil = veil_of(skb->len);
-
 	switch (out->protocol) {
 	case PROTO_UDP:
-		enter_udp_tunnel(skb, out->dst_port, inner);
-		break;
+		return enter_udp_tunnel(skb, out->dst_port, inner);
 	case PROTO_IPIP:
 		inner->ethertype = bpf_htons(ETHERTYPE_IPV4);
-		break;
+		return true;
 	case PROTO_IPV6:
 		inner->ethertype = bpf_htons(ETHERTYPE_IPV6);
-		break;
+		return true;
 	case PROTO_GRE:
 		enter_gre(skb, inner);
-		break;
+		return true;
+	default:
+		return false;
 	}
-	inner->off ^= veil;
-	inner->ethertype ^= veil;
 }
 
 /* Octets that each frame of a segmented buffer repeats, 0 when unknown. */
@@ -175,10 +177,10 @@ static __always_inline u32 repeated_headers(struct __sk_buff *skb, const struct 
 
 	if ((out->fragment ^ veil) == PARSE_LATER_FRAGMENT)
 		return 0;
-	if (out->protocol != PROTO_TCP) {
-		enter_tunnel(skb, out, &inner);
-		if (inner.ethertype)
-			return inner_headers(skb, &inner);
+	if (out->protocol != PROTO_TCP && enter_tunnel(skb, out, &inner) ^ veil) {
+		inner.off ^= veil;
+		inner.ethertype ^= veil;
+		return inner_headers(skb, &inner);
 	}
 	return len ? out->transport + len : 0;
 }

@@ -72,7 +72,7 @@ SUBPROGRAM int fold(const struct observation *seen, enum flow_class class)
 	struct flow_folded *cell = bpf_map_lookup_elem(&folded, &index);
 
 	if (!cell)
-		return 0; /* as above */
+		return 0;	       /* as above */
 	class &= FLOW_CLASS_CELLS - 1; /* for the verifier */
 	add(&cell->classes[class].packets, seen->amount.packets);
 	add(&cell->classes[class].bytes, seen->amount.bytes);
@@ -81,7 +81,7 @@ SUBPROGRAM int fold(const struct observation *seen, enum flow_class class)
 
 /* Once per kind, shard and epoch; two CPUs at the same instant may both send. */
 SUBPROGRAM int notify_once(struct flow_fill *filled, enum flow_notice_kind kind, u32 row,
-				  u32 family)
+			   u32 family)
 {
 	struct flow_notice notice = {
 		.kind = kind,

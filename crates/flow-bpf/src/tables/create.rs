@@ -1,15 +1,16 @@
 //! Making the maps of the right sizes.
 
-use std::mem::MaybeUninit;
+use std::{mem::MaybeUninit, os::fd::AsFd};
 
 use flow_model::page::{Geometry, Region};
 use libbpf_rs::{
-    MapCore, MapFlags, MapHandle, MapType, OpenMapMut,
+    MapCore, MapHandle, MapType, OpenMapMut,
     skel::{OpenSkel, SkelBuilder},
 };
 
 use super::{Maps, Sizes, Tables, per_shard, raw_fd};
 use crate::{
+    batch,
     error::{Error, Step},
     layout::{FillCell, Flow4Key, Flow6Key, FlowValue, FoldedCell},
     mapped::Mapped,
@@ -26,12 +27,12 @@ impl Tables {
     /// fit.
     pub fn create(sizes: Sizes) -> Result<Self, Error> {
         let mut object = MaybeUninit::uninit();
-        let mut open =
-            FlowSkelBuilder::default().open(&mut object).map_err(Error::libbpf(Step::Load, "flow"))?;
+        let mut open = FlowSkelBuilder::default()
+            .open(&mut object)
+            .map_err(Error::libbpf(Step::Load, "flow"))?;
         open.progs.tc_pod_tx.set_autoload(false);
         open.progs.tc_pod_rx.set_autoload(false);
-        size(&mut open.maps, &sizes.geometry)
-            .map_err(Error::libbpf(Step::CreateMap, "tables"))?;
+        size(&mut open.maps, &sizes.geometry).map_err(Error::libbpf(Step::CreateMap, "tables"))?;
         let skel = open.load().map_err(Error::libbpf(Step::CreateMap, "tables"))?;
         let maps = handles(&skel.maps).map_err(Error::libbpf(Step::CreateMap, "tables"))?;
 
@@ -60,7 +61,6 @@ impl Tables {
         clock_program: std::os::fd::OwnedFd,
     ) -> Result<Self, Error> {
         let mapped = |map: &MapHandle, what, bytes| {
-            use std::os::fd::AsFd;
             Mapped::new(map.as_fd(), what, map.max_entries() as usize, bytes)
         };
         Ok(Self {
@@ -124,17 +124,15 @@ fn flow_tables<Key>(
     shards: u32,
     entries: u32,
 ) -> Result<Vec<MapHandle>, Error> {
-    use std::os::fd::AsFd;
-    (0..2 * shards)
-        .map(|row| {
-            let table =
-                create_map(MapType::Hash, name, size_of::<Key>(), size_of::<FlowValue>(), entries)?;
-            holder
-                .update(&row.to_ne_bytes(), &raw_fd(table.as_fd()), MapFlags::ANY)
-                .map_err(Error::libbpf(Step::Write, name))?;
-            Ok(table)
-        })
-        .collect()
+    let tables = (0..2 * shards)
+        .map(|_| create_map(MapType::Hash, name, size_of::<Key>(), size_of::<FlowValue>(), entries))
+        .collect::<Result<Vec<_>, _>>()?;
+    let rows: Vec<[u8; 4]> = (0..2 * shards).map(u32::to_ne_bytes).collect();
+    let fds: Vec<[u8; 4]> = tables.iter().map(|table| raw_fd(table.as_fd())).collect();
+    // Each update of a map of maps waits for a grace period, all of a batch for one; the
+    // kernel takes such batches since 5.16.
+    batch::update(holder, &rows, &fds).map_err(Error::libbpf(Step::Write, name))?;
+    Ok(tables)
 }
 
 fn create_map(

@@ -81,6 +81,14 @@ impl Geometry {
         self.records(Region::Pairs) + 2 * self.promotions() + 3 * self.slots() + 16
     }
 
+    /// Notes the sizes in pages that have no ledger yet, so that [`Geometry::stored`]
+    /// can tell them after a crash.
+    pub fn note(&self, pages: &mut impl Pages) {
+        for (_, word, value) in self.items() {
+            pages.store(Region::Control, word, value);
+        }
+    }
+
     /// The items in the order of their control words.
     pub(crate) const fn items(&self) -> [(&'static str, usize, u64); 6] {
         [

@@ -63,29 +63,14 @@ impl Filter {
                 _ => {}
             }
         }
-        let kind = kind.ok_or(ParseError::Missing {
-            what: "kind of a filter",
-        })?;
-        let bpf = options
-            .filter(|_| kind == BPF)
-            .map(BpfFilter::parse)
-            .transpose()?;
-        Ok((handle != 0).then_some(Self {
-            preference,
-            handle,
-            chain,
-            kind,
-            bpf,
-        }))
+        let kind = kind.ok_or(ParseError::Missing { what: "kind of a filter" })?;
+        let bpf = options.filter(|_| kind == BPF).map(BpfFilter::parse).transpose()?;
+        Ok((handle != 0).then_some(Self { preference, handle, chain, kind, bpf }))
     }
 
     /// Reads one message of a reply; other kinds of message are none of ours.
     pub(super) fn from_reply(message: &Message<'_>) -> Result<Option<Self>, ParseError> {
-        if message.kind == libc::RTM_NEWTFILTER {
-            Self::from_body(message.body)
-        } else {
-            Ok(None)
-        }
+        if message.kind == libc::RTM_NEWTFILTER { Self::from_body(message.body) } else { Ok(None) }
     }
 }
 

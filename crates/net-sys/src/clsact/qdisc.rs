@@ -34,17 +34,11 @@ impl Qdisc {
                 return Ok(Some(Self::of_kind(&attribute.text())));
             }
         }
-        Err(ParseError::Missing {
-            what: "kind of a qdisc",
-        })
+        Err(ParseError::Missing { what: "kind of a qdisc" })
     }
 
     fn of_kind(kind: &str) -> Self {
-        if kind == CLSACT {
-            Self::Clsact
-        } else {
-            Self::Ingress
-        }
+        if kind == CLSACT { Self::Clsact } else { Self::Ingress }
     }
 }
 

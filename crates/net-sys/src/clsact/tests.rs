@@ -60,14 +60,8 @@ fn an_ingress_qdisc_of_the_older_kind_is_left_alone() {
     in_namespace("ingress", |mut clsact| {
         tc(&["qdisc", "add", "dev", "lo", "ingress"]);
         assert_eq!(clsact.qdisc(1).unwrap(), Some(Qdisc::Ingress));
-        assert!(matches!(
-            clsact.ensure_qdisc(1),
-            Err(ClsactError::IngressQdisc)
-        ));
-        assert!(matches!(
-            clsact.remove_unused_qdisc(1),
-            Err(ClsactError::IngressQdisc)
-        ));
+        assert!(matches!(clsact.ensure_qdisc(1), Err(ClsactError::IngressQdisc)));
+        assert!(matches!(clsact.remove_unused_qdisc(1), Err(ClsactError::IngressQdisc)));
         assert!(tc(&["qdisc", "show", "dev", "lo"]).contains("ingress"));
     });
 }
@@ -82,24 +76,14 @@ fn a_filter_is_attached_read_back_replaced_and_deleted() {
             let place = Place { hook, ..INGRESS };
             clsact.attach(place, old.as_fd(), "counter").unwrap();
             let filters = clsact.filters(1, hook).unwrap();
-            let [filter] = &filters[..] else {
-                unreachable!("{filters:?}")
-            };
-            assert_eq!(
-                (filter.preference, filter.handle, filter.chain),
-                (1, HANDLE, 0)
-            );
+            let [filter] = &filters[..] else { unreachable!("{filters:?}") };
+            assert_eq!((filter.preference, filter.handle, filter.chain), (1, HANDLE, 0));
             let bpf = filter.bpf.as_ref().unwrap();
             assert_eq!(bpf.program_id, Some(id(&old)));
             assert_eq!(bpf.name.as_deref(), Some("counter"));
             assert!(bpf.direct_action && bpf.tag.is_some());
-            clsact
-                .replace(place, id(&old), new.as_fd(), "counter")
-                .unwrap();
-            assert_eq!(
-                clsact.filters(1, hook).unwrap()[0].program_id(),
-                Some(id(&new))
-            );
+            clsact.replace(place, id(&old), new.as_fd(), "counter").unwrap();
+            assert_eq!(clsact.filters(1, hook).unwrap()[0].program_id(), Some(id(&new)));
             clsact.detach(place, id(&new)).unwrap();
             assert_eq!(clsact.filters(1, hook).unwrap(), []);
         }
@@ -128,28 +112,15 @@ fn a_preference_with_a_foreign_filter_is_not_taken() {
         foreign_filter("ingress", "1");
         let before = tc(&["filter", "show", "dev", "lo", "ingress"]);
         let outcome = clsact.attach(INGRESS, next.as_fd(), "counter");
-        assert!(matches!(
-            outcome,
-            Err(ClsactError::PreferenceTaken { preference: 1 })
-        ));
-        let behind = Place {
-            preference: 2,
-            ..INGRESS
-        };
+        assert!(matches!(outcome, Err(ClsactError::PreferenceTaken { preference: 1 })));
+        let behind = Place { preference: 2, ..INGRESS };
         clsact.attach(behind, next.as_fd(), "counter").unwrap();
         let kinds: Vec<_> = clsact.filters(1, Hook::Ingress).unwrap();
-        assert!(
-            kinds
-                .iter()
-                .any(|filter| filter.kind == "u32" && filter.preference == 1)
-        );
+        assert!(kinds.iter().any(|filter| filter.kind == "u32" && filter.preference == 1));
         clsact.detach(behind, id(&next)).unwrap();
         assert_eq!(tc(&["filter", "show", "dev", "lo", "ingress"]), before);
         let removal = clsact.remove_unused_qdisc(1).unwrap();
-        assert!(
-            matches!(removal, Removal::InUse { filters } if filters > 0),
-            "{removal:?}"
-        );
+        assert!(matches!(removal, Removal::InUse { filters } if filters > 0), "{removal:?}");
     });
 }
 
@@ -167,10 +138,7 @@ fn a_program_that_took_our_place_is_neither_replaced_nor_deleted() {
         assert!(matches!(replaced, Err(ClsactError::NotOurs { .. })));
         let deleted = clsact.detach(INGRESS, expected);
         assert!(matches!(deleted, Err(ClsactError::NotOurs { .. })));
-        assert_eq!(
-            clsact.filters(1, Hook::Ingress).unwrap()[0].program_id(),
-            Some(id(&theirs))
-        );
+        assert_eq!(clsact.filters(1, Hook::Ingress).unwrap()[0].program_id(), Some(id(&theirs)));
     });
 }
 
@@ -192,11 +160,7 @@ fn a_device_that_is_gone_is_no_device() {
     let (node, _pod) = node_and_pod();
     let next = program(NEXT);
     inside(&node, || {
-        let ifindex = crate::Route::open()
-            .unwrap()
-            .link("host0", None)
-            .unwrap()
-            .ifindex;
+        let ifindex = crate::Route::open().unwrap().link("host0", None).unwrap().ifindex;
         let mut clsact = Clsact::open().unwrap();
         clsact.ensure_qdisc(ifindex).unwrap();
         node.ip(["link", "delete", "host0"]).unwrap();
@@ -217,16 +181,7 @@ fn a_device_that_is_gone_is_no_device() {
 fn a_place_that_the_kernel_would_choose_is_refused() {
     in_namespace("unplaced", |mut clsact| {
         let next = program(NEXT);
-        for place in [
-            Place {
-                preference: 0,
-                ..INGRESS
-            },
-            Place {
-                handle: 0,
-                ..INGRESS
-            },
-        ] {
+        for place in [Place { preference: 0, ..INGRESS }, Place { handle: 0, ..INGRESS }] {
             let outcome = clsact.attach(place, next.as_fd(), "counter");
             assert!(matches!(outcome, Err(ClsactError::Unplaced)), "{place:?}");
         }
@@ -242,10 +197,7 @@ fn without_the_capability_nothing_is_changed() {
         drop_capabilities_except(Capabilities::EMPTY).unwrap();
         let mut clsact = Clsact::open().unwrap();
         let outcome = clsact.attach(INGRESS, next.as_fd(), "counter");
-        assert_eq!(
-            outcome.map_err(|error| error.reason()),
-            Err("not_permitted")
-        );
+        assert_eq!(outcome.map_err(|error| error.reason()), Err("not_permitted"));
     });
 }
 
@@ -256,15 +208,9 @@ fn two_writers_with_handles_of_their_own_do_not_share_a_preference() {
         let next = program(NEXT);
         clsact.ensure_qdisc(1).unwrap();
         clsact.attach(INGRESS, next.as_fd(), "one").unwrap();
-        let other = Place {
-            handle: HANDLE + 1,
-            ..INGRESS
-        };
+        let other = Place { handle: HANDLE + 1, ..INGRESS };
         let outcome = clsact.attach(other, next.as_fd(), "two");
-        assert!(
-            matches!(outcome, Err(ClsactError::PreferenceTaken { .. })),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, Err(ClsactError::PreferenceTaken { .. })), "{outcome:?}");
         assert_eq!(clsact.filters(1, Hook::Ingress).unwrap().len(), 1);
     });
 }

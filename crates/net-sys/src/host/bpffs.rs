@@ -38,10 +38,7 @@ impl Bpffs {
 
 /// Looks at a directory without following a link in its last component.
 pub fn bpffs(path: &Path) -> Result<Bpffs, HostError> {
-    let failed = |errno: Errno| HostError::Read {
-        path: path.to_owned(),
-        source: errno.into(),
-    };
+    let failed = |errno: Errno| HostError::Read { path: path.to_owned(), source: errno.into() };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = match open(path, flags | OFlags::DIRECTORY, Mode::empty()) {
         Ok(directory) => directory,
@@ -54,11 +51,7 @@ pub fn bpffs(path: &Path) -> Result<Bpffs, HostError> {
     }
     let status = fstat(&directory).map_err(failed)?;
     let mode = status.st_mode & PERMISSIONS;
-    Ok(Bpffs::Directory {
-        uid: status.st_uid,
-        gid: status.st_gid,
-        mode,
-    })
+    Ok(Bpffs::Directory { uid: status.st_uid, gid: status.st_gid, mode })
 }
 
 const PERMISSIONS: u32 = 0o7777;

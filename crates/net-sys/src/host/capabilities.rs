@@ -28,9 +28,7 @@ impl Capabilities {
 
     /// Collects capabilities by name, with or without `CAP_`.
     pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<Self, HostError> {
-        names
-            .into_iter()
-            .try_fold(Self::EMPTY, |set, name| Ok(set.union(name.parse()?)))
+        names.into_iter().try_fold(Self::EMPTY, |set, name| Ok(set.union(name.parse()?)))
     }
 
     /// Whether all of `others` are in it.
@@ -60,11 +58,7 @@ impl Capabilities {
 
     /// Names without `CAP_`, in the kernel's order; newer ones than we know are left out.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        NAMES
-            .iter()
-            .enumerate()
-            .filter(move |(bit, _)| self.has(*bit))
-            .map(|(_, name)| *name)
+        NAMES.iter().enumerate().filter(move |(bit, _)| self.has(*bit)).map(|(_, name)| *name)
     }
 
     const fn has(self, bit: usize) -> bool {
@@ -80,8 +74,7 @@ impl FromStr for Capabilities {
         let upper = name.to_ascii_uppercase();
         let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
         let bit = NAMES.iter().position(|known| *known == plain);
-        bit.map(|bit| Self(1 << bit))
-            .ok_or(HostError::UnknownCapability)
+        bit.map(|bit| Self(1 << bit)).ok_or(HostError::UnknownCapability)
     }
 }
 

@@ -59,15 +59,8 @@ fn mount(line: &str) -> Option<(&str, &str)> {
 
 /// The kernel writes blanks and backslashes in paths as octal escapes.
 fn unescape(place: &str) -> PathBuf {
-    let escapes = [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ];
-    let plain = escapes
-        .iter()
-        .fold(place.to_owned(), |text, (code, c)| text.replace(code, c));
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    let plain = escapes.iter().fold(place.to_owned(), |text, (code, c)| text.replace(code, c));
     PathBuf::from(plain)
 }
 
@@ -94,9 +87,6 @@ mod tests {
 
     #[test]
     fn lines_that_are_no_mounts_are_passed_over() {
-        assert_eq!(
-            of_mounts("nonsense\n - cgroup2\n\n1 2 3 - \n"),
-            CgroupHierarchy::Absent
-        );
+        assert_eq!(of_mounts("nonsense\n - cgroup2\n\n1 2 3 - \n"), CgroupHierarchy::Absent);
     }
 }

@@ -28,10 +28,7 @@ pub fn clock_state() -> Result<ClockState, HostError> {
     let state = unsafe { libc::adjtimex(&raw mut timex) };
     if state < 0 {
         let source = io::Error::last_os_error();
-        return Err(HostError::Call {
-            action: "reading the clock discipline",
-            source,
-        });
+        return Err(HostError::Call { action: "reading the clock discipline", source });
     }
     Ok(ClockState {
         synchronised: state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0,

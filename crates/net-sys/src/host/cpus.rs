@@ -14,10 +14,7 @@ pub struct CpuList {
 impl CpuList {
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.ranges
-            .iter()
-            .map(|range| (range.end() - range.start()) as usize + 1)
-            .sum()
+        self.ranges.iter().map(|range| (range.end() - range.start()) as usize + 1).sum()
     }
 
     /// Whether this one is among them.
@@ -27,18 +24,12 @@ impl CpuList {
 
     /// One more than the highest number.
     pub fn width(&self) -> usize {
-        self.ranges
-            .iter()
-            .map(|range| *range.end() as usize + 1)
-            .max()
-            .unwrap_or(0)
+        self.ranges.iter().map(|range| *range.end() as usize + 1).max().unwrap_or(0)
     }
 
     fn parse(text: &str) -> Option<Self> {
         let ranges: Option<Vec<_>> = text.trim().split(',').map(range).collect();
-        ranges
-            .filter(|ranges| !ranges.is_empty())
-            .map(|ranges| Self { ranges })
+        ranges.filter(|ranges| !ranges.is_empty()).map(|ranges| Self { ranges })
     }
 }
 
@@ -54,9 +45,7 @@ pub fn possible_cpus(root: &Path) -> Result<CpuList, HostError> {
 
 fn list(root: &Path, relative: &str) -> Result<CpuList, HostError> {
     let text = read(root, relative)?;
-    CpuList::parse(&text).ok_or_else(|| HostError::Content {
-        path: root.join(relative),
-    })
+    CpuList::parse(&text).ok_or_else(|| HostError::Content { path: root.join(relative) })
 }
 
 fn range(text: &str) -> Option<RangeInclusive<u32>> {

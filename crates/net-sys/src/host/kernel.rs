@@ -29,11 +29,7 @@ impl KernelRelease {
         let mut numbers = text.split(|c: char| !c.is_ascii_digit());
         let major = numbers.next()?.parse().ok()?;
         let minor = numbers.next()?.parse().ok()?;
-        Some(Self {
-            major,
-            minor,
-            text: text.to_owned(),
-        })
+        Some(Self { major, minor, text: text.to_owned() })
     }
 }
 
@@ -46,9 +42,7 @@ impl fmt::Display for KernelRelease {
 /// Release of the running kernel.
 pub fn kernel_release(root: &Path) -> Result<KernelRelease, HostError> {
     let text = read(root, RELEASE)?;
-    KernelRelease::parse(&text).ok_or_else(|| HostError::Content {
-        path: root.join(RELEASE),
-    })
+    KernelRelease::parse(&text).ok_or_else(|| HostError::Content { path: root.join(RELEASE) })
 }
 
 /// Whether the kernel describes its own types, which relocatable BPF programs need.
@@ -69,10 +63,7 @@ pub fn in_initial_user_namespace(root: &Path) -> Result<bool, HostError> {
 
 /// Name of this host.
 pub fn hostname() -> String {
-    rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned()
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Size of a memory page in bytes.

@@ -19,20 +19,11 @@ pub struct MemlockLimit {
 /// Without CAP_SYS_RESOURCE it is raised to the hard limit.
 pub fn raise_memlock() -> Result<MemlockLimit, HostError> {
     let before = getrlimit(Resource::Memlock);
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    let allowed = Rlimit {
-        current: before.maximum,
-        maximum: before.maximum,
-    };
+    let unlimited = Rlimit { current: None, maximum: None };
+    let allowed = Rlimit { current: before.maximum, maximum: before.maximum };
     setrlimit(Resource::Memlock, unlimited)
         .or_else(|_not_permitted| setrlimit(Resource::Memlock, allowed))
         .map_err(|errno| HostError::call("raising the limit on locked memory", errno))?;
     let after = getrlimit(Resource::Memlock);
-    Ok(MemlockLimit {
-        before: before.current,
-        after: after.current,
-    })
+    Ok(MemlockLimit { before: before.current, after: after.current })
 }

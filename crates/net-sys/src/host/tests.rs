@@ -40,16 +40,10 @@ fn a_release_that_is_none_is_refused() {
     for text in ["", "linux", "6", "6.", "99999999999.1"] {
         let root = fake(&[("proc/sys/kernel/osrelease", text)]);
         let outcome = kernel_release(root.path());
-        assert!(
-            matches!(outcome, Err(HostError::Content { .. })),
-            "{text:?}: {outcome:?}"
-        );
+        assert!(matches!(outcome, Err(HostError::Content { .. })), "{text:?}: {outcome:?}");
     }
     let nothing = fake(&[]);
-    assert!(matches!(
-        kernel_release(nothing.path()),
-        Err(HostError::Read { .. })
-    ));
+    assert!(matches!(kernel_release(nothing.path()), Err(HostError::Read { .. })));
 }
 
 #[test]
@@ -104,14 +98,7 @@ fn a_pin_directory_tells_who_may_change_it() {
     for (mode, private) in [(0o700, true), (0o755, true), (0o770, false), (0o702, false)] {
         fs::set_permissions(pins.path(), fs::Permissions::from_mode(mode)).unwrap();
         let found = bpffs(pins.path()).unwrap();
-        assert_eq!(
-            found,
-            Bpffs::Directory {
-                uid: 0,
-                gid: 0,
-                mode
-            }
-        );
+        assert_eq!(found, Bpffs::Directory { uid: 0, gid: 0, mode });
         assert_eq!(found.is_private_to(0), private, "{mode:o}");
         assert!(!found.is_private_to(1000));
     }
@@ -128,10 +115,7 @@ fn processors_of_this_host_agree_with_the_scheduler() {
 #[test]
 fn a_processor_file_that_is_none_is_refused() {
     let root = fake(&[("sys/devices/system/cpu/online", "none\n")]);
-    assert!(matches!(
-        online_cpus(root.path()),
-        Err(HostError::Content { .. })
-    ));
+    assert!(matches!(online_cpus(root.path()), Err(HostError::Content { .. })));
 }
 
 #[test]
@@ -144,27 +128,17 @@ fn the_clock_has_a_state() {
 #[test]
 fn the_mount_table_of_this_host_is_read() {
     let root = fake(&[("proc/self/mountinfo", "1 2 0:1 / / rw - tmpfs tmpfs rw\n")]);
-    assert_eq!(
-        cgroup_hierarchy(root.path()).unwrap(),
-        CgroupHierarchy::Absent
-    );
+    assert_eq!(cgroup_hierarchy(root.path()).unwrap(), CgroupHierarchy::Absent);
     let host = cgroup_hierarchy(Path::new(HOST)).unwrap();
     let unified = Path::new("/sys/fs/cgroup/cgroup.controllers").exists();
-    assert_eq!(
-        unified,
-        matches!(host, CgroupHierarchy::Unified { .. }),
-        "{host:?}"
-    );
+    assert_eq!(unified, matches!(host, CgroupHierarchy::Unified { .. }), "{host:?}");
 }
 
 #[test]
 fn capabilities_have_the_names_of_the_manual() {
     let set = Capabilities::from_names(["CAP_BPF", "net_admin", "CHOWN"]).unwrap();
     assert_eq!(set.to_string(), "CHOWN,NET_ADMIN,BPF");
-    assert!(matches!(
-        "CAP_FLY".parse::<Capabilities>(),
-        Err(HostError::UnknownCapability)
-    ));
+    assert!(matches!("CAP_FLY".parse::<Capabilities>(), Err(HostError::UnknownCapability)));
     assert!(set.contains(Capabilities::from_names(["BPF"]).unwrap()));
     assert!(!set.contains(Capabilities::from_names(["BPF", "KILL"]).unwrap()));
     assert!(set.difference(set).is_empty());
@@ -177,35 +151,19 @@ fn only_the_kept_capabilities_are_left_and_children_inherit_that() {
     let before = Capabilities::effective().unwrap();
     let (left, inherited) = thread::spawn(move || {
         let left = drop_capabilities_except(keep).unwrap();
-        (
-            left,
-            thread::spawn(|| Capabilities::effective().unwrap())
-                .join()
-                .unwrap(),
-        )
+        (left, thread::spawn(|| Capabilities::effective().unwrap()).join().unwrap())
     })
     .join()
     .unwrap();
     assert_eq!(left, keep.intersection(before));
     assert_eq!(inherited, left);
-    assert_eq!(
-        Capabilities::effective().unwrap(),
-        before,
-        "another thread lost something"
-    );
+    assert_eq!(Capabilities::effective().unwrap(), before, "another thread lost something");
 }
 
 #[test]
 fn the_limit_on_locked_memory_is_raised_as_far_as_permitted() {
     let before = getrlimit(Resource::Memlock);
-    setrlimit(
-        Resource::Memlock,
-        Rlimit {
-            current: Some(4096),
-            ..before
-        },
-    )
-    .unwrap();
+    setrlimit(Resource::Memlock, Rlimit { current: Some(4096), ..before }).unwrap();
     let limit = raise_memlock().unwrap();
     assert_eq!(limit.before, Some(4096));
     let unlimited = Capabilities::from_names(["SYS_RESOURCE"]).unwrap();

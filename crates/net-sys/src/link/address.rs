@@ -74,11 +74,7 @@ impl Address {
 
     /// Reads one message of a reply; other kinds of message are none of ours.
     pub(super) fn from_reply(message: &Message<'_>) -> Result<Option<Self>, ParseError> {
-        if message.kind == libc::RTM_NEWADDR {
-            Self::from_body(message.body)
-        } else {
-            Ok(None)
-        }
+        if message.kind == libc::RTM_NEWADDR { Self::from_body(message.body) } else { Ok(None) }
     }
 }
 
@@ -92,14 +88,11 @@ fn ip(family: u8, attribute: &Attribute<'_>) -> Result<Option<IpAddr>, ParseErro
 
 fn octets<const N: usize>(attribute: &Attribute<'_>) -> Result<[u8; N], ParseError> {
     let have = attribute.payload.len();
-    attribute
-        .payload
-        .try_into()
-        .map_err(|_wrong_length| ParseError::Length {
-            what: "address",
-            claimed: have,
-            have: N,
-        })
+    attribute.payload.try_into().map_err(|_wrong_length| ParseError::Length {
+        what: "address",
+        claimed: have,
+        have: N,
+    })
 }
 
 /// Length of `struct ifaddrmsg`.

@@ -36,9 +36,7 @@ impl Nsid {
                 return Ok(Self::new(attribute.i32("namespace id")?));
             }
         }
-        Err(ParseError::Missing {
-            what: "namespace id",
-        })
+        Err(ParseError::Missing { what: "namespace id" })
     }
 }
 

@@ -89,14 +89,10 @@ impl Link {
 
     fn checked(self) -> Result<Self, ParseError> {
         if self.ifindex == 0 || self.ifindex.cast_signed() < 0 {
-            return Err(ParseError::Value {
-                what: "interface index",
-            });
+            return Err(ParseError::Value { what: "interface index" });
         }
         if self.name.is_empty() {
-            return Err(ParseError::Missing {
-                what: "interface name",
-            });
+            return Err(ParseError::Missing { what: "interface name" });
         }
         Ok(self)
     }
@@ -104,9 +100,7 @@ impl Link {
 
 /// Zero stands for "none": tunnels without a lower device say so.
 fn index(attribute: &Attribute<'_>, what: &'static str) -> Result<Option<u32>, ParseError> {
-    attribute
-        .u32(what)
-        .map(|index| (index != 0).then_some(index))
+    attribute.u32(what).map(|index| (index != 0).then_some(index))
 }
 
 fn kind(attributes: Attributes<'_>) -> Result<Option<String>, ParseError> {

@@ -49,10 +49,7 @@ fn no_truncation_of_a_link_reads_as_another_link() {
         if let Ok(link) = Link::from_body(&VETH[..length]) {
             assert_eq!(link.ifindex, whole.ifindex, "cut at {length}");
             assert_eq!(link.name, whole.name, "cut at {length}");
-            assert!(
-                link.counters.is_none() || link.counters == whole.counters,
-                "cut at {length}"
-            );
+            assert!(link.counters.is_none() || link.counters == whole.counters, "cut at {length}");
         }
     }
 }
@@ -74,10 +71,7 @@ fn no_single_wrong_octet_is_fatal() {
             let mut body = VETH.to_vec();
             body[position] = value;
             if let Ok(link) = Link::from_body(&body) {
-                assert!(
-                    link.ifindex > 0 && !link.name.is_empty(),
-                    "{value:#x} at {position}"
-                );
+                assert!(link.ifindex > 0 && !link.name.is_empty(), "{value:#x} at {position}");
             }
         }
     }
@@ -96,10 +90,7 @@ fn each_counter_is_read_from_its_own_place() {
     let numbers: Vec<u8> = (0..25_u64).flat_map(u64::to_ne_bytes).collect();
     let counters = Counters64::parse(&numbers).unwrap();
     assert_eq!((counters.rx_packets, counters.tx_dropped), (0, 7));
-    assert_eq!(
-        (counters.rx_missed_errors, counters.tx_carrier_errors),
-        (15, 17)
-    );
+    assert_eq!((counters.rx_missed_errors, counters.tx_carrier_errors), (15, 17));
     assert_eq!((counters.tx_fifo_errors, counters.rx_nohandler), (18, 23));
     assert_eq!(counters.rx_otherhost_dropped, Some(24));
 }
@@ -125,16 +116,10 @@ fn a_device_that_does_not_exist_is_no_device() {
     for which in ["nosuchdevice", "a-name-longer-than-any-device-has", ""] {
         let outcome = route.link(which, None);
         let reason = outcome.map_err(|error| error.reason());
-        assert!(
-            matches!(reason, Err("no_device" | "refused")),
-            "{which:?}: {reason:?}"
-        );
+        assert!(matches!(reason, Err("no_device" | "refused")), "{which:?}: {reason:?}");
     }
     let outcome = route.link(i32::MAX as u32, None);
-    assert!(
-        matches!(outcome, Err(NetlinkError::NoDevice { .. })),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Err(NetlinkError::NoDevice { .. })), "{outcome:?}");
 }
 
 #[test]
@@ -156,13 +141,9 @@ fn an_unknown_namespace_id_is_refused_and_not_answered_for_our_own() {
 fn the_same_index_in_two_namespaces_is_two_devices() {
     let names = ["blue", "green"].map(|name| {
         let namespace = Namespace::create(name).unwrap();
-        let pair = [
-            "link", "add", name, "index", "77", "type", "veth", "peer", "name", "peer",
-        ];
+        let pair = ["link", "add", name, "index", "77", "type", "veth", "peer", "name", "peer"];
         namespace.ip(pair).unwrap();
-        inside(&namespace, || {
-            Route::open().unwrap().link(77, None).unwrap().name
-        })
+        inside(&namespace, || Route::open().unwrap().link(77, None).unwrap().name)
     });
     assert_eq!(names, ["blue", "green"]);
 }
@@ -178,14 +159,10 @@ fn a_pod_is_read_through_its_id_without_being_entered() {
     inside(&node, || {
         let mut route = Route::open().unwrap();
         let host_side = route.link("host0", None).unwrap();
-        let id = host_side
-            .link_netnsid
-            .expect("the peer is in another namespace");
+        let id = host_side.link_netnsid.expect("the peer is in another namespace");
         assert_eq!(route.nsid(&namespace).unwrap(), Some(id));
         assert_eq!(route.nsids().unwrap(), [id]);
-        let pod_side = route
-            .link(host_side.peer_ifindex.unwrap(), Some(id))
-            .unwrap();
+        let pod_side = route.link(host_side.peer_ifindex.unwrap(), Some(id)).unwrap();
         assert_eq!(pod_side.name, "pod0");
         assert_eq!(pod_side.peer_ifindex, Some(host_side.ifindex));
         let all = route.links(Some(id)).unwrap();
@@ -195,14 +172,8 @@ fn a_pod_is_read_through_its_id_without_being_entered() {
         addresses.retain(|address| address.ifindex == pod_side.ifindex);
         let seen: HashSet<_> = addresses.iter().map(|address| address.address).collect();
         assert_eq!(seen, truth, "{addresses:?}");
-        assert!(
-            addresses
-                .iter()
-                .any(|address| address.scope == Scope::Global)
-        );
-        let known = route
-            .match_nsids([("pod", Netns::open(pod.path()).unwrap())])
-            .unwrap();
+        assert!(addresses.iter().any(|address| address.scope == Scope::Global));
+        let known = route.match_nsids([("pod", Netns::open(pod.path()).unwrap())]).unwrap();
         assert_eq!(known, HashMap::from([(id, "pod")]));
     });
 }
@@ -217,15 +188,8 @@ fn counters_of_a_pod_are_what_it_sees_itself() {
         target: "192.0.2.1:0".parse().unwrap(),
         lifetime: PATIENCE,
     };
-    let load = Load::Datagrams {
-        sizes: vec![64, 1400],
-        rate: Some(5000),
-        limit: Some(1000),
-    };
-    let report = Generator::start(&load, &path)
-        .unwrap()
-        .finish(PATIENCE)
-        .unwrap();
+    let load = Load::Datagrams { sizes: vec![64, 1400], rate: Some(5000), limit: Some(1000) };
+    let report = Generator::start(&load, &path).unwrap().finish(PATIENCE).unwrap();
     let device = Device::named(pod.place(), "pod0");
     // A neighbour probe may come between two readings, so ours stands between two equal ones.
     let (truth, ours) = eventually("a quiet moment", || {
@@ -252,10 +216,7 @@ fn counters_of_pod(node: &Namespace) -> Counters64 {
 #[test]
 #[ignore = "root: makes network namespaces"]
 fn asking_for_an_id_does_not_assign_one() {
-    let (near, far) = (
-        Namespace::create("near").unwrap(),
-        Namespace::create("far").unwrap(),
-    );
+    let (near, far) = (Namespace::create("near").unwrap(), Namespace::create("far").unwrap());
     let far = Netns::open(far.path()).unwrap();
     inside(&near, || {
         let mut route = Route::open().unwrap();
@@ -271,18 +232,10 @@ fn a_dump_of_several_datagrams_is_whole() {
     let namespace = Namespace::create("many").unwrap();
     for pair in 0..50 {
         let (one, other) = (format!("a{pair}"), format!("b{pair}"));
-        namespace
-            .ip(["link", "add", &one, "type", "veth", "peer", "name", &other])
-            .unwrap();
+        namespace.ip(["link", "add", &one, "type", "veth", "peer", "name", &other]).unwrap();
     }
     let links = inside(&namespace, || Route::open().unwrap().links(None).unwrap());
-    assert_eq!(
-        links
-            .iter()
-            .filter(|link| link.kind.as_deref() == Some("veth"))
-            .count(),
-        100
-    );
+    assert_eq!(links.iter().filter(|link| link.kind.as_deref() == Some("veth")).count(), 100);
     assert!(links.iter().all(|link| link.counters.is_some()));
 }
 
@@ -294,9 +247,7 @@ fn a_pod_that_is_gone_is_refused() {
         let mut route = Route::open().unwrap();
         let host_side = route.link("host0", None).unwrap();
         drop(pod);
-        eventually("end of the namespace", || {
-            route.links(host_side.link_netnsid).err()
-        });
+        eventually("end of the namespace", || route.links(host_side.link_netnsid).err());
         let device = eventually("end of the pair", || route.link("host0", None).err());
         assert_eq!(device.reason(), "no_device");
     });
@@ -308,9 +259,7 @@ fn a_dump_among_changes_is_noticed_and_repeated_until_it_is_whole() {
     let namespace = Namespace::create("churn").unwrap();
     for pair in 0..40 {
         let (one, other) = (format!("a{pair}"), format!("b{pair}"));
-        namespace
-            .ip(["link", "add", &one, "type", "veth", "peer", "name", &other])
-            .unwrap();
+        namespace.ip(["link", "add", &one, "type", "veth", "peer", "name", &other]).unwrap();
     }
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -320,9 +269,7 @@ fn a_dump_among_changes_is_noticed_and_repeated_until_it_is_whole() {
             let request = link_request(0);
             eventually("an interrupted dump", || {
                 let mut parse = Link::from_reply;
-                let once = route
-                    .connection
-                    .dump_once(Operation::Links, &request, &mut parse);
+                let once = route.connection.dump_once(Operation::Links, &request, &mut parse);
                 once.unwrap().is_none().then_some(())
             });
             assert_whole(&eventually("a whole dump", || route.links(None).ok()));
@@ -334,20 +281,13 @@ fn a_dump_among_changes_is_noticed_and_repeated_until_it_is_whole() {
 /// Makes and deletes a device over and over.
 fn churn(stop: &AtomicBool) {
     let mut connection = Connection::open().unwrap();
-    let mut change = |request| {
-        connection
-            .exchange(Operation::Links, request, |_| Ok(()))
-            .unwrap()
-    };
+    let mut change = |request| connection.exchange(Operation::Links, request, |_| Ok(())).unwrap();
     let create = (libc::NLM_F_CREATE | libc::NLM_F_EXCL) as u16;
     let header = [0; record::HEADER];
     for _round in (0..100_000).take_while(|_| !stop.load(Ordering::Relaxed)) {
         let kind = Nested::new().with_text(libc::IFLA_INFO_KIND, "bridge");
         let add = Request::new(libc::RTM_NEWLINK, &header).with_text(libc::IFLA_IFNAME, "come");
-        change(
-            add.with_nested(libc::IFLA_LINKINFO, kind)
-                .with_flags(create),
-        );
+        change(add.with_nested(libc::IFLA_LINKINFO, kind).with_flags(create));
         change(Request::new(libc::RTM_DELLINK, &header).with_text(libc::IFLA_IFNAME, "come"));
     }
 }
@@ -357,11 +297,7 @@ fn assert_whole(links: &[Link]) {
     names.retain(|name| name.starts_with(['a', 'b']));
     names.sort_unstable();
     names.dedup();
-    assert_eq!(
-        names.len(),
-        80,
-        "a device that was always there is missing: {names:?}"
-    );
+    assert_eq!(names.len(), 80, "a device that was always there is missing: {names:?}");
 }
 
 #[test]
@@ -373,9 +309,7 @@ fn another_namespace_is_closed_to_those_without_the_capability() {
         drop_capabilities_except(Capabilities::EMPTY).unwrap();
         let mut route = Route::open().unwrap();
         assert_eq!(route.link("host0", None).unwrap().name, "host0");
-        route
-            .links(host_side.link_netnsid)
-            .map_err(|error| error.reason())
+        route.links(host_side.link_netnsid).map_err(|error| error.reason())
     });
     assert_eq!(reason, Err("not_permitted"));
 }

@@ -10,10 +10,7 @@ fn assert_exclusive(path: &Path) {
     let lock = Lock::acquire(path).unwrap();
     let second = Lock::acquire(path);
     let own = Some(process::id());
-    assert!(
-        matches!(second, Err(LockError::Held { holder, .. }) if holder == own),
-        "{second:?}"
-    );
+    assert!(matches!(second, Err(LockError::Held { holder, .. }) if holder == own), "{second:?}");
     assert_eq!(holder(path).unwrap(), own);
     drop(lock);
     drop(Lock::acquire(path).unwrap());
@@ -44,14 +41,8 @@ fn links_and_missing_paths_are_refused_and_a_fifo_does_not_block() {
     let at = |name: &str| place.path().join(name);
     std::os::unix::fs::symlink(place.path(), at("link")).unwrap();
     mknodat(CWD, at("fifo"), FileType::Fifo, Mode::RUSR, 0).unwrap();
-    assert!(matches!(
-        Lock::acquire(at("link")),
-        Err(LockError::Failed { .. })
-    ));
-    assert!(matches!(
-        Lock::acquire(at("missing")),
-        Err(LockError::NotFound { .. })
-    ));
+    assert!(matches!(Lock::acquire(at("link")), Err(LockError::Failed { .. })));
+    assert!(matches!(Lock::acquire(at("missing")), Err(LockError::NotFound { .. })));
     drop(Lock::acquire(at("fifo")).unwrap());
 }
 
@@ -69,16 +60,7 @@ fn the_holder_is_found_by_device_and_inode_among_locks_of_other_kinds() {
 
 #[test]
 fn the_message_names_the_holder() {
-    let held = |holder| {
-        LockError::Held {
-            path: "/p".into(),
-            holder,
-        }
-        .to_string()
-    };
-    assert_eq!(
-        held(Some(7)),
-        "/p: locked by process 7; stop it first, or wait"
-    );
+    let held = |holder| LockError::Held { path: "/p".into(), holder }.to_string();
+    assert_eq!(held(Some(7)), "/p: locked by process 7; stop it first, or wait");
     assert!(held(None).contains("not visible"));
 }

@@ -56,51 +56,46 @@ fn the_buffer_is_as_large_as_asked_for() {
 fn a_link_comes_and_goes() {
     let namespace = Namespace::create("events").unwrap();
     let mut monitor = inside(&namespace, || Monitor::open().unwrap());
-    namespace
-        .ip(["link", "add", "one", "type", "veth", "peer", "name", "two"])
-        .unwrap();
+    namespace.ip(["link", "add", "one", "type", "veth", "peer", "name", "two"]).unwrap();
     let events = until(&mut monitor, |event| is_change_of(event, "one"));
-    let Some(Event::LinkChanged(link)) = events.last() else {
-        unreachable!("{events:?}")
-    };
+    let Some(Event::LinkChanged(link)) = events.last() else { unreachable!("{events:?}") };
     let ifindex = link.ifindex;
     assert_eq!(link.kind.as_deref(), Some("veth"));
     namespace.ip(["link", "delete", "one"]).unwrap();
-    until(&mut monitor, |event| *event == Event::LinkGone { ifindex });
+    let moved_to = None;
+    until(&mut monitor, |event| *event == Event::LinkGone { ifindex, moved_to });
     assert_eq!(monitor.losses(), Losses::default());
+}
+
+#[test]
+#[ignore = "root: makes network namespaces"]
+fn a_link_that_moves_away_says_where_to() {
+    let (node, pod) = node_and_pod();
+    node.ip(["link", "add", "one", "type", "veth", "peer", "name", "two"]).unwrap();
+    let (mut monitor, target) = inside(&node, || {
+        let link = crate::Route::open().unwrap().link("host0", None).unwrap();
+        (Monitor::open().unwrap(), link.link_netnsid)
+    });
+    node.ip(["link", "set", "two", "netns", pod.name()]).unwrap();
+    until(
+        &mut monitor,
+        |event| matches!(event, Event::LinkGone { moved_to, .. } if *moved_to == target),
+    );
 }
 
 #[test]
 #[ignore = "root: makes a network namespace"]
 fn leaving_a_bridge_is_not_the_end_of_a_link() {
     let namespace = Namespace::create("bridge").unwrap();
-    namespace
-        .ip(["link", "add", "bridge", "type", "bridge"])
-        .unwrap();
-    namespace
-        .ip([
-            "link", "add", "port", "type", "veth", "peer", "name", "other",
-        ])
-        .unwrap();
+    namespace.ip(["link", "add", "bridge", "type", "bridge"]).unwrap();
+    namespace.ip(["link", "add", "port", "type", "veth", "peer", "name", "other"]).unwrap();
     let mut monitor = inside(&namespace, || Monitor::open().unwrap());
-    namespace
-        .ip(["link", "set", "port", "master", "bridge"])
-        .unwrap();
+    namespace.ip(["link", "set", "port", "master", "bridge"]).unwrap();
     namespace.ip(["link", "set", "port", "nomaster"]).unwrap();
-    namespace
-        .ip(["link", "add", "end", "type", "bridge"])
-        .unwrap();
+    namespace.ip(["link", "add", "end", "type", "bridge"]).unwrap();
     let events = until(&mut monitor, |event| is_change_of(event, "end"));
-    assert!(
-        events.iter().any(|event| is_change_of(event, "port")),
-        "{events:?}"
-    );
-    assert!(
-        !events
-            .iter()
-            .any(|event| matches!(event, Event::LinkGone { .. })),
-        "{events:?}"
-    );
+    assert!(events.iter().any(|event| is_change_of(event, "port")), "{events:?}");
+    assert!(!events.iter().any(|event| matches!(event, Event::LinkGone { .. })), "{events:?}");
 }
 
 #[test]
@@ -112,9 +107,7 @@ fn the_end_of_a_namespace_is_reported_by_its_id() {
         (Monitor::open().unwrap(), link.link_netnsid.unwrap())
     });
     drop(pod);
-    until(&mut monitor, |event| {
-        *event == Event::NamespaceGone { nsid }
-    });
+    until(&mut monitor, |event| *event == Event::NamespaceGone { nsid });
 }
 
 #[test]
@@ -123,35 +116,19 @@ fn a_new_neighbour_namespace_is_reported_by_its_id() {
     let node = Namespace::create("node").unwrap();
     let pod = Namespace::create("pod").unwrap();
     let mut monitor = inside(&node, || Monitor::open().unwrap());
-    let veth = [
-        "link",
-        "add",
-        "host0",
-        "type",
-        "veth",
-        "peer",
-        "pod0",
-        "netns",
-        pod.name(),
-    ];
+    let veth = ["link", "add", "host0", "type", "veth", "peer", "pod0", "netns", pod.name()];
     node.ip(veth).unwrap();
-    until(&mut monitor, |event| {
-        matches!(event, Event::NamespaceKnown { .. })
-    });
+    until(&mut monitor, |event| matches!(event, Event::NamespaceKnown { .. }));
 }
 
 #[test]
 #[ignore = "root: makes a network namespace"]
 fn an_overrun_is_reported_and_what_comes_after_it_is_new() {
     let namespace = Namespace::create("overrun").unwrap();
-    namespace
-        .ip(["link", "add", "one", "type", "veth", "peer", "name", "two"])
-        .unwrap();
+    namespace.ip(["link", "add", "one", "type", "veth", "peer", "name", "two"]).unwrap();
     let mut monitor = inside(&namespace, || Monitor::with_buffer(1).unwrap());
     for mtu in 1000..1030 {
-        namespace
-            .ip(["link", "set", "one", "mtu", &mtu.to_string()])
-            .unwrap();
+        namespace.ip(["link", "set", "one", "mtu", &mtu.to_string()]).unwrap();
     }
     let events = until(&mut monitor, |event| *event == Event::Overrun);
     assert!(monitor.losses().overruns > 0);
@@ -159,10 +136,7 @@ fn an_overrun_is_reported_and_what_comes_after_it_is_new() {
     namespace.ip(["link", "set", "one", "mtu", "1200"]).unwrap();
     let events = until(&mut monitor, |event| is_change_of(event, "one"));
     let stale = |event: &Event| matches!(event, Event::LinkChanged(l) if l.mtu != Some(1200));
-    assert!(
-        !events.iter().any(stale),
-        "older than the overrun: {events:?}"
-    );
+    assert!(!events.iter().any(stale), "older than the overrun: {events:?}");
 }
 
 #[test]
@@ -175,10 +149,7 @@ fn a_forged_event_is_counted_and_not_believed() {
     sendto(&forger, &forged, SendFlags::empty(), &port).unwrap();
     eventually("the forged event", || {
         let event = monitor.poll(Duration::from_millis(10)).unwrap();
-        assert!(
-            !matches!(event, Some(Event::LinkGone { .. } | Event::Overrun)),
-            "{event:?}"
-        );
+        assert!(!matches!(event, Some(Event::LinkGone { .. } | Event::Overrun)), "{event:?}");
         (monitor.losses().foreign == 1).then_some(())
     });
 }
@@ -196,7 +167,7 @@ fn one_unreadable_message_spoils_its_datagram() {
     let mut datagram = gone(7);
     datagram.extend(message(u16::MAX, b"of a kind that nobody knows"));
     datagram.extend(gone(8));
-    let expected = [7, 8].map(|ifindex| Event::LinkGone { ifindex });
+    let expected = [7, 8].map(|ifindex| Event::LinkGone { ifindex, moved_to: None });
     assert_eq!(events(&datagram), Ok(expected.to_vec()));
     datagram.extend(message(libc::RTM_NEWLINK, &[0; 8]));
     assert!(events(&datagram).is_err());

@@ -161,22 +161,16 @@ impl NetlinkError {
     pub(crate) fn socket(operation: Operation, errno: Errno) -> Self {
         match errno {
             Errno::PERM | Errno::ACCESS => Self::NotPermitted { operation },
-            _ => Self::Socket {
-                operation,
-                source: errno.into(),
-            },
+            _ => Self::Socket { operation, source: errno.into() },
         }
     }
 
     /// The requests made here are valid, so with a target it is the target that is not.
     pub(crate) fn of_target(self, target: Option<Nsid>) -> Self {
         match (self, target) {
-            (
-                Self::Refused {
-                    operation, source, ..
-                },
-                Some(nsid),
-            ) if source.raw_os_error() == Some(libc::EINVAL) => {
+            (Self::Refused { operation, source, .. }, Some(nsid))
+                if source.raw_os_error() == Some(libc::EINVAL) =>
+            {
                 Self::NoNamespace { operation, nsid }
             }
             (error, _) => error,
@@ -184,10 +178,7 @@ impl NetlinkError {
     }
 
     pub(crate) fn last_os_error(operation: Operation) -> Self {
-        Self::Socket {
-            operation,
-            source: io::Error::last_os_error(),
-        }
+        Self::Socket { operation, source: io::Error::last_os_error() }
     }
 
     pub(crate) fn refused(operation: Operation, errno: i32, detail: Option<Box<str>>) -> Self {
@@ -196,11 +187,7 @@ impl NetlinkError {
             libc::EPERM | libc::EACCES => Self::NotPermitted { operation },
             libc::EEXIST => Self::Exists { operation },
             libc::ENOENT => Self::NotFound { operation },
-            _ => Self::Refused {
-                operation,
-                detail,
-                source: io::Error::from_raw_os_error(errno),
-            },
+            _ => Self::Refused { operation, detail, source: io::Error::from_raw_os_error(errno) },
         }
     }
 }

@@ -55,11 +55,7 @@ impl Request {
     pub(crate) fn new(kind: u16, header: &[u8]) -> Self {
         let mut bytes = vec![0; HEADER];
         put(&mut bytes, field::KIND, &kind.to_ne_bytes());
-        put(
-            &mut bytes,
-            field::FLAGS,
-            &(libc::NLM_F_REQUEST as u16).to_ne_bytes(),
-        );
+        put(&mut bytes, field::FLAGS, &(libc::NLM_F_REQUEST as u16).to_ne_bytes());
         bytes.extend_from_slice(header);
         pad(&mut bytes);
         Self { bytes }
@@ -74,10 +70,7 @@ impl Request {
 
     /// Appends an attribute.
     pub(crate) fn with(mut self, kind: u16, payload: &[u8]) -> Self {
-        debug_assert!(
-            payload.len() <= MAX_PAYLOAD,
-            "an attribute has a 16-bit length"
-        );
+        debug_assert!(payload.len() <= MAX_PAYLOAD, "an attribute has a 16-bit length");
         let length = (ATTRIBUTE_HEADER + payload.len()) as u16;
         self.bytes.extend_from_slice(&length.to_ne_bytes());
         self.bytes.extend_from_slice(&kind.to_ne_bytes());
@@ -151,10 +144,7 @@ pub(crate) enum Verdict {
     /// Success.
     Done,
     /// Failure, with the kernel's own words where it has some.
-    Refused {
-        errno: i32,
-        detail: Option<Box<str>>,
-    },
+    Refused { errno: i32, detail: Option<Box<str>> },
 }
 
 impl Message<'_> {
@@ -176,13 +166,8 @@ impl Message<'_> {
         if number >= 0 {
             return Ok(Some(Verdict::Done));
         }
-        let errno = number.checked_neg().ok_or(ParseError::Value {
-            what: "error number",
-        })?;
-        Ok(Some(Verdict::Refused {
-            errno,
-            detail: self.detail(details_at),
-        }))
+        let errno = number.checked_neg().ok_or(ParseError::Value { what: "error number" })?;
+        Ok(Some(Verdict::Refused { errno, detail: self.detail(details_at) }))
     }
 
     /// An unreadable explanation must not hide the error that it explains.
@@ -212,21 +197,10 @@ impl<'a> Messages<'a> {
     fn take(&mut self) -> Result<Message<'a>, ParseError> {
         const WHAT: &str = "message header";
         let have = self.rest.len();
-        let truncated = ParseError::Truncated {
-            what: WHAT,
-            need: HEADER,
-            have,
-        };
+        let truncated = ParseError::Truncated { what: WHAT, need: HEADER, have };
         let claimed = u32_at(self.rest, field::LENGTH.start).ok_or(truncated)? as usize;
-        let whole = self
-            .rest
-            .get(..claimed)
-            .filter(|whole| whole.len() >= HEADER);
-        let whole = whole.ok_or(ParseError::Length {
-            what: "message",
-            claimed,
-            have,
-        })?;
+        let whole = self.rest.get(..claimed).filter(|whole| whole.len() >= HEADER);
+        let whole = whole.ok_or(ParseError::Length { what: "message", claimed, have })?;
         self.rest = self.rest.get(aligned(claimed)..).unwrap_or_default();
         Ok(Message {
             kind: u16_at(whole, field::KIND.start).ok_or(truncated)?,
@@ -265,11 +239,7 @@ impl<'a> Attribute<'a> {
     /// The value as a 32-bit number in host order.
     pub(crate) fn u32(&self, what: &'static str) -> Result<u32, ParseError> {
         let have = self.payload.len();
-        u32_at(self.payload, 0).ok_or(ParseError::Truncated {
-            what,
-            need: 4,
-            have,
-        })
+        u32_at(self.payload, 0).ok_or(ParseError::Truncated { what, need: 4, have })
     }
 
     /// The value as a signed 32-bit number in host order.
@@ -309,37 +279,20 @@ impl<'a> Attributes<'a> {
     ) -> Result<(&'a [u8; N], Self), ParseError> {
         let have = body.len();
         let split = body.split_first_chunk::<N>();
-        let (header, _) = split.ok_or(ParseError::Truncated {
-            what,
-            need: N,
-            have,
-        })?;
-        Ok((
-            header,
-            Self::new(body.get(aligned(N)..).unwrap_or_default()),
-        ))
+        let (header, _) = split.ok_or(ParseError::Truncated { what, need: N, have })?;
+        Ok((header, Self::new(body.get(aligned(N)..).unwrap_or_default())))
     }
 
     fn take(&mut self) -> Result<Attribute<'a>, ParseError> {
         let have = self.rest.len();
-        let truncated = ParseError::Truncated {
-            what: "attribute header",
-            need: ATTRIBUTE_HEADER,
-            have,
-        };
+        let truncated =
+            ParseError::Truncated { what: "attribute header", need: ATTRIBUTE_HEADER, have };
         let claimed = usize::from(u16_at(self.rest, 0).ok_or(truncated)?);
         let kind = u16_at(self.rest, 2).ok_or(truncated)?;
         let payload = self.rest.get(ATTRIBUTE_HEADER..claimed);
-        let payload = payload.ok_or(ParseError::Length {
-            what: "attribute",
-            claimed,
-            have,
-        })?;
+        let payload = payload.ok_or(ParseError::Length { what: "attribute", claimed, have })?;
         self.rest = self.rest.get(aligned(claimed)..).unwrap_or_default();
-        Ok(Attribute {
-            kind: kind & libc::NLA_TYPE_MASK as u16,
-            payload,
-        })
+        Ok(Attribute { kind: kind & libc::NLA_TYPE_MASK as u16, payload })
     }
 }
 
@@ -390,10 +343,7 @@ fn pad(bytes: &mut Vec<u8>) {
 }
 
 fn printable(text: &str) -> Box<str> {
-    text.chars()
-        .filter(|c| !c.is_control())
-        .take(MAX_DETAIL)
-        .collect()
+    text.chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
 }
 
 /// Places of the fields of `struct nlmsghdr`.

@@ -27,12 +27,7 @@ pub(super) struct Directory {
 
 impl Directory {
     pub(super) const fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            watch: None,
-            reported: BTreeSet::new(),
-            overrun: false,
-        }
+        Self { path, watch: None, reported: BTreeSet::new(), overrun: false }
     }
 
     /// Puts the watch on the directory, or on its nearest parent that exists.
@@ -50,21 +45,14 @@ impl Directory {
     /// Drops a name and tells the caller if it knew it.
     pub(super) fn forget(&mut self, name: &OsStr) -> Option<DirectoryEvent> {
         let name = self.reported.take(name)?;
-        Some(DirectoryEvent::Removed {
-            directory: self.path.clone(),
-            name,
-        })
+        Some(DirectoryEvent::Removed { directory: self.path.clone(), name })
     }
 
     /// Compares what is there with what the caller knows.
     pub(super) fn list(&mut self) -> Vec<DirectoryEvent> {
         let Some(names) = self.names() else {
             let told = std::mem::replace(&mut self.overrun, true);
-            return if told {
-                Vec::new()
-            } else {
-                vec![DirectoryEvent::Overrun]
-            };
+            return if told { Vec::new() } else { vec![DirectoryEvent::Overrun] };
         };
         self.overrun = false;
         let gone: Vec<_> = self.reported.difference(&names).cloned().collect();
@@ -72,10 +60,7 @@ impl Directory {
         for name in names {
             if !self.reported.contains(&name) && Netns::open(self.path.join(&name)).is_ok() {
                 self.reported.insert(name.clone());
-                events.push(DirectoryEvent::Created {
-                    directory: self.path.clone(),
-                    name,
-                });
+                events.push(DirectoryEvent::Created { directory: self.path.clone(), name });
             }
         }
         events
@@ -85,11 +70,7 @@ impl Directory {
     fn watch_nearest(&mut self, inotify: &OwnedFd) -> Result<Option<PathBuf>, WatchError> {
         self.watch = None;
         for place in self.path.ancestors() {
-            let place = if place.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                place
-            };
+            let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };
             match add_watch(inotify, place, WATCHED) {
                 Ok(watch) => {
                     self.watch = Some(watch);
@@ -98,10 +79,7 @@ impl Directory {
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
                 Err(errno) => {
                     let path = place.to_owned();
-                    return Err(WatchError::Watch {
-                        path,
-                        source: errno.into(),
-                    });
+                    return Err(WatchError::Watch { path, source: errno.into() });
                 }
             }
         }
@@ -115,29 +93,19 @@ impl Directory {
             Err(error) if is_absent(&error) => return Some(BTreeSet::new()),
             Err(_unreadable) => return None,
         };
-        let names = entries
-            .take(MAX_NAMES + 1)
-            .map(|entry| entry.ok().map(|e| e.file_name()));
-        names
-            .collect::<Option<BTreeSet<_>>>()
-            .filter(|names| names.len() <= MAX_NAMES)
+        let names = entries.take(MAX_NAMES + 1).map(|entry| entry.ok().map(|e| e.file_name()));
+        names.collect::<Option<BTreeSet<_>>>().filter(|names| names.len() <= MAX_NAMES)
     }
 }
 
 fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// What must come into being below `place` on the way to `path`.
 fn next_component(path: &Path, place: &Path) -> PathBuf {
     let below = path.strip_prefix(place).unwrap_or(path);
-    below
-        .components()
-        .next()
-        .map_or_else(PathBuf::new, |component| place.join(component))
+    below.components().next().map_or_else(PathBuf::new, |component| place.join(component))
 }
 
 /// What concerns the names in a directory, and its own end.

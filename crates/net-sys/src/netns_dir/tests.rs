@@ -1,29 +1,10 @@
 use std::fs;
 use std::path::Path;
-use std::thread;
 
-use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
 
 use super::*;
-use crate::testing::eventually;
-
-/// Runs `work` in a mount namespace of its own, so that no mount is seen by anybody else.
-fn with_private_mounts(work: impl FnOnce() + Send) {
-    thread::scope(|scope| {
-        let worker = scope.spawn(|| {
-            // SAFETY: only the mount namespace is left; the table of descriptors stays shared.
-            unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.unwrap();
-            mount_change(
-                "/",
-                MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
-            )
-            .unwrap();
-            work();
-        });
-        worker.join().unwrap();
-    });
-}
+use crate::testing::{eventually, with_private_mounts};
 
 /// Does what a container runtime does: a file first, the namespace over it later.
 fn mount_namespace(path: &Path) {
@@ -37,30 +18,20 @@ fn unmount_namespace(path: &Path) {
 }
 
 fn next(watch: &mut DirectoryWatch) -> DirectoryEvent {
-    eventually("a directory event", || {
-        watch.poll(Duration::from_millis(100)).unwrap()
-    })
+    eventually("a directory event", || watch.poll(Duration::from_millis(100)).unwrap())
 }
 
 /// Everything that is to be reported now.
 fn settled(watch: &mut DirectoryWatch) -> Vec<DirectoryEvent> {
-    std::iter::from_fn(|| watch.poll(Duration::ZERO).unwrap())
-        .take(100)
-        .collect()
+    std::iter::from_fn(|| watch.poll(Duration::ZERO).unwrap()).take(100).collect()
 }
 
 fn created(directory: &Path, name: &str) -> DirectoryEvent {
-    DirectoryEvent::Created {
-        directory: directory.to_owned(),
-        name: name.into(),
-    }
+    DirectoryEvent::Created { directory: directory.to_owned(), name: name.into() }
 }
 
 fn removed(directory: &Path, name: &str) -> DirectoryEvent {
-    DirectoryEvent::Removed {
-        directory: directory.to_owned(),
-        name: name.into(),
-    }
+    DirectoryEvent::Removed { directory: directory.to_owned(), name: name.into() }
 }
 
 #[test]
@@ -166,10 +137,7 @@ fn a_waker_ends_the_wait() {
     let place = tempfile::tempdir().unwrap();
     let mut watch = DirectoryWatch::open([place.path()]).unwrap();
     watch.waker().wake();
-    assert_eq!(
-        watch.poll(Duration::from_secs(10)).unwrap(),
-        Some(DirectoryEvent::Woken)
-    );
+    assert_eq!(watch.poll(Duration::from_secs(10)).unwrap(), Some(DirectoryEvent::Woken));
     assert_eq!(watch.poll(Duration::ZERO).unwrap(), None);
 }
 
@@ -183,18 +151,9 @@ fn a_flood_of_files_is_survived_and_leaves_no_watch_behind() {
         fs::write(directory.join(number.to_string()), "").unwrap();
     }
     assert_eq!(settled(&mut watch), []);
-    let info = format!(
-        "/proc/self/fdinfo/{}",
-        std::os::fd::AsRawFd::as_raw_fd(&watch.inotify)
-    );
+    let info = format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(&watch.inotify));
     let watches = fs::read_to_string(info).unwrap();
-    assert_eq!(
-        watches
-            .lines()
-            .filter(|line| line.starts_with("inotify wd"))
-            .count(),
-        1
-    );
+    assert_eq!(watches.lines().filter(|line| line.starts_with("inotify wd")).count(), 1);
 }
 
 #[test]

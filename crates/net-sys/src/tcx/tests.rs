@@ -10,19 +10,13 @@ const NEXT: i32 = -1;
 const SHOT: i32 = 2;
 
 fn ids(ifindex: u32, hook: Hook) -> Vec<u32> {
-    query(ifindex, hook)
-        .unwrap()
-        .iter()
-        .map(|attached| attached.program_id)
-        .collect()
+    query(ifindex, hook).unwrap().iter().map(|attached| attached.program_id).collect()
 }
 
 /// Whether a datagram to ourselves arrives.
 fn loopback_passes() -> bool {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket
-        .set_read_timeout(Some(Duration::from_millis(200)))
-        .unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     match socket.send_to(b"x", socket.local_addr().unwrap()) {
         Ok(_) => socket.recv(&mut [0; 8]).is_ok(),
         Err(_refused_by_the_hook) => false,
@@ -47,13 +41,7 @@ fn one_program_serves_both_hooks() {
             let info = link.info().unwrap();
             assert_eq!((info.program_id, info.ifindex, info.hook), (id, 1, hook));
             let attached = query(1, hook).unwrap();
-            assert_eq!(
-                attached,
-                [Attached {
-                    program_id: id,
-                    link_id: Some(info.link_id)
-                }]
-            );
+            assert_eq!(attached, [Attached { program_id: id, link_id: Some(info.link_id) }]);
             drop(link);
             assert_eq!(query(1, hook).unwrap(), []);
         }
@@ -122,23 +110,13 @@ fn a_removed_device_detaches_its_link() {
     let (node, _pod) = node_and_pod();
     let next = program(NEXT);
     inside(&node, || {
-        let ifindex = crate::Route::open()
-            .unwrap()
-            .link("host0", None)
-            .unwrap()
-            .ifindex;
+        let ifindex = crate::Route::open().unwrap().link("host0", None).unwrap().ifindex;
         let link = TcxLink::attach(next.as_fd(), ifindex, Hook::Ingress, Order::First).unwrap();
         node.ip(["link", "delete", "host0"]).unwrap();
         assert_eq!(link.info().unwrap().ifindex, 0);
-        assert_eq!(
-            link.update(next.as_fd()).map_err(|error| error.reason()),
-            Err("detached")
-        );
+        assert_eq!(link.update(next.as_fd()).map_err(|error| error.reason()), Err("detached"));
         let again = TcxLink::attach(next.as_fd(), ifindex, Hook::Ingress, Order::First);
-        assert_eq!(
-            again.map_err(|error| error.reason()).err(),
-            Some("no_device")
-        );
+        assert_eq!(again.map_err(|error| error.reason()).err(), Some("no_device"));
     });
 }
 
@@ -151,11 +129,7 @@ fn what_is_pinned_and_no_tcx_link_is_refused() {
         let outcome = TcxLink::open_pinned(path).map_err(|error| error.reason());
         assert_eq!(outcome.err(), Some("not_a_tcx_link"), "{name}");
     }
-    for path in [
-        pins.path().join("missing"),
-        "/etc/hostname".into(),
-        "a\0b".into(),
-    ] {
+    for path in [pins.path().join("missing"), "/etc/hostname".into(), "a\0b".into()] {
         let outcome = TcxLink::open_pinned(&path).map_err(|error| error.reason());
         assert_eq!(outcome.err(), Some("pin"), "{}", path.display());
     }
@@ -167,15 +141,8 @@ fn indices_that_no_device_has_are_no_device() {
     let next = program(NEXT);
     for ifindex in [0, i32::MAX as u32, u32::MAX] {
         let attach = TcxLink::attach(next.as_fd(), ifindex, Hook::Ingress, Order::First);
-        assert_eq!(
-            attach.map_err(|e| e.reason()).err(),
-            Some("no_device"),
-            "{ifindex}"
-        );
-        assert_eq!(
-            query(ifindex, Hook::Egress).map_err(|e| e.reason()),
-            Err("no_device")
-        );
+        assert_eq!(attach.map_err(|e| e.reason()).err(), Some("no_device"), "{ifindex}");
+        assert_eq!(query(ifindex, Hook::Egress).map_err(|e| e.reason()), Err("no_device"));
     }
 }
 
@@ -187,10 +154,7 @@ fn a_full_hook_says_so() {
     inside(&namespace, || {
         let attach =
             |program: &OwnedFd| TcxLink::attach(program.as_fd(), 1, Hook::Ingress, Order::Last);
-        let links: Vec<_> = programs
-            .iter()
-            .map_while(|program| attach(program).ok())
-            .collect();
+        let links: Vec<_> = programs.iter().map_while(|program| attach(program).ok()).collect();
         assert!(links.len() <= MAX_PROGRAMS);
         assert_eq!(query(1, Hook::Ingress).unwrap().len(), links.len());
         let more = attach(programs.last().unwrap());

@@ -1,0 +1,21 @@
+//! The process's log as its settings want it.
+
+use std::io::{IsTerminal, stderr};
+
+use telemetry::logs::{Config, Logs, colours};
+
+use crate::args::Process;
+use crate::failure::Failure;
+use crate::settings::Input;
+
+/// Installs the log for the rest of the process; what is returned must live as long.
+pub(crate) fn install(input: &Input, process: &Process) -> Result<Logs, Failure> {
+    let no_color = input.variable("NO_COLOR");
+    let config = Config {
+        format: process.log_format,
+        level: process.log_level,
+        directives: input.variable("RUST_LOG"),
+        colours: colours(no_color.as_deref(), stderr().is_terminal()),
+    };
+    Logs::install(&config).map_err(Failure::usage)
+}

@@ -1,0 +1,78 @@
+//! The listeners of the process, and the cryptography they and the push need.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use axum::Router;
+use telemetry::admin::{Admin, Config, Endpoint, Limits, landing};
+use telemetry::profiling;
+use telemetry::registry::Registry;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Failure;
+
+/// Makes ring the cryptography of the process; rustls refuses to guess.
+pub(crate) fn choose_cryptography() -> Result<(), Failure> {
+    let installed = rustls::crypto::ring::default_provider().install_default();
+    installed.map_err(|_| {
+        Failure::bug(anyhow!("cryptography was chosen twice; choose it once, at the start"))
+    })
+}
+
+/// A bound listener, or none if listening is off.
+#[derive(Debug)]
+pub(crate) struct Listener(Option<Admin>);
+
+impl Listener {
+    /// Binds before anything is attached, so that a taken port costs nothing.
+    pub(crate) fn bind(
+        address: Option<SocketAddr>,
+        web_config: Option<PathBuf>,
+        registry: &Registry,
+    ) -> Result<Self, Failure> {
+        let Some(address) = address else { return Ok(Self(None)) };
+        let config = Config { listen: vec![address], web_config, limits: Limits::default() };
+        Ok(Self(Some(Admin::bind(&config, registry)?)))
+    }
+
+    /// The address in use.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.0.as_ref()?.local_addrs().first().copied()
+    }
+
+    /// Serves in the background until `stop`, then lets open requests end.
+    pub(crate) fn serve(
+        self,
+        systems: Router,
+        stop: CancellationToken,
+        deadline: Duration,
+    ) -> Option<JoinHandle<()>> {
+        let admin = self.0?;
+        let router = admin.routes().merge(landing("fathom", &ENDPOINTS)).merge(systems);
+        Some(tokio::spawn(admin.serve(router, stop, deadline)))
+    }
+}
+
+/// Serves profiles on a listener of their own until `stop`.
+pub(crate) fn serve_profiles(
+    address: SocketAddr,
+    stop: CancellationToken,
+) -> Result<JoinHandle<()>, Failure> {
+    let config = Config { limits: profiling::limits(), ..Config::plain(address) };
+    let admin = Admin::bind_apart(&config)?;
+    // A profile under way is not worth waiting for.
+    Ok(tokio::spawn(admin.serve(profiling::router(), stop, Duration::ZERO)))
+}
+
+const ENDPOINTS: [Endpoint; 7] = [
+    Endpoint { path: "/metrics", about: "metrics for Prometheus" },
+    Endpoint { path: "/health/live", about: "whether measuring goes on" },
+    Endpoint { path: "/health/ready", about: "whether everything is attached" },
+    Endpoint { path: "/api/v1/flows", about: "flows of the last period" },
+    Endpoint { path: "/api/v1/flows/edges", about: "where packets are counted" },
+    Endpoint { path: "/api/v1/flows/pairs", about: "amounts by pair of addresses" },
+    Endpoint { path: "/api/v1/flows/audit", about: "whether the numbers agree" },
+];

@@ -1,0 +1,179 @@
+//! The configuration file.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use anyhow::anyhow;
+use clap::Arg;
+use serde_json::{Map, Value};
+
+use super::check::{Problems, is_list, is_text, names, refusal};
+use super::layer::{Given, Layer, Source};
+use super::section::{Section, Sections};
+use super::similar;
+use crate::failure::Failure;
+
+/// A file that is YAML with a mapping at the top.
+#[derive(Debug)]
+pub(super) struct File {
+    path: PathBuf,
+    root: Map<String, Value>,
+}
+
+/// What a file says about each part.
+#[derive(Debug, Default)]
+pub(super) struct Layers {
+    /// The process, and what systems share.
+    pub(super) top: Layer,
+    /// The flows system, without what is shared.
+    pub(super) flows_alone: Layer,
+    /// Systems that are named.
+    pub(super) systems: Vec<&'static str>,
+}
+
+impl Layers {
+    /// The flows system: its own values above the shared ones.
+    pub(super) fn flows(&self) -> Layer {
+        self.top.clone().under(self.flows_alone.clone())
+    }
+}
+
+impl File {
+    /// Reads a file; what is no YAML is one problem.
+    pub(super) fn read(path: &Path) -> Result<Self, Failure> {
+        let refused =
+            |why: &dyn std::fmt::Display| Failure::usage(anyhow!("{}: {why}", path.display()));
+        let mut text = String::new();
+        let read =
+            fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        let length = read.map_err(|error| refused(&error))?;
+        if length as u64 > LONGEST {
+            return Err(refused(&"longer than 1 MiB, which no configuration is"));
+        }
+        let root = match parse(&text).map_err(|error| refused(&error))? {
+            Value::Object(root) => root,
+            Value::Null => Map::new(),
+            _ => return Err(refused(&"must be a mapping such as `flows: {}`")),
+        };
+        Ok(Self { path: path.to_owned(), root })
+    }
+
+    /// Checks every key. What is wrong goes to the problems, the rest into layers.
+    pub(super) fn layers(&self, sections: &Sections, problems: &mut Problems) -> Layers {
+        let mut layers = Layers::default();
+        let mut process = self.root.clone();
+        match process.remove(FLOWS) {
+            None => {}
+            Some(Value::Null) => layers.systems.push(FLOWS),
+            Some(Value::Object(mapping)) => {
+                layers.systems.push(FLOWS);
+                layers.flows_alone = self.layer(&sections.flows, &mapping, &[], problems);
+            }
+            Some(_) => problems.add(self.place(""), "flows: must be a mapping such as `flows: {}`"),
+        }
+        layers.top = self.layer(&sections.top, &process, &[FLOWS], problems);
+        layers
+    }
+
+    fn layer(
+        &self,
+        section: &Section,
+        mapping: &Map<String, Value>,
+        also: &[&str],
+        problems: &mut Problems,
+    ) -> Layer {
+        let mut layer = Layer::default();
+        for (key, value) in mapping {
+            let place = self.place(section.prefix);
+            let Some(arg) = section.arg(key) else {
+                let known =
+                    section.args().map(|arg| arg.get_id().as_str()).chain(also.iter().copied());
+                problems
+                    .add(place, format_args!("{key}: unknown key{}", similar::hint(key, known)));
+                continue;
+            };
+            match texts(arg, value) {
+                Ok(texts) => {
+                    let source = Source::File(self.path.clone());
+                    layer.insert(key, Given { texts, source });
+                }
+                Err(refusals) => {
+                    for why in refusals {
+                        problems.add(&place, format_args!("{key}{why}"));
+                    }
+                }
+            }
+        }
+        layer
+    }
+
+    fn place(&self, prefix: &str) -> String {
+        format!("{}: {prefix}", self.path.display())
+    }
+}
+
+/// Numbers that YAML 1.1 and 1.2 read differently stay as they were written.
+fn parse(text: &str) -> Result<Value, serde_saphyr::Error> {
+    if text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#')) {
+        return Ok(Value::Null);
+    }
+    let options = serde_saphyr::options! {
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+}
+
+/// The texts of a value, or everything that is wrong with it.
+fn texts(arg: &Arg, value: &Value) -> Result<Vec<String>, Vec<String>> {
+    match (value, is_list(arg)) {
+        (Value::Null, _) => Err(vec![": has no value; give it one or remove the key".into()]),
+        (Value::Object(_), false) => Err(vec![": takes a value, not a mapping".into()]),
+        (Value::Object(_), true) => Err(vec![": takes a list, not a mapping".into()]),
+        (Value::Array(_), false) => Err(vec![": takes one value, not a list".into()]),
+        (Value::Array(items), true) => items_of(arg, items),
+        (scalar, true) => Err(vec![format!(": must be a list, such as [{scalar}]")]),
+        (scalar, false) => match text(arg, scalar) {
+            Ok(text) => Ok(vec![text]),
+            Err(why) => Err(vec![format!(": {why}")]),
+        },
+    }
+}
+
+fn items_of(arg: &Arg, items: &[Value]) -> Result<Vec<String>, Vec<String>> {
+    let (mut texts, mut refusals) = (Vec::new(), Vec::new());
+    for (at, item) in items.iter().enumerate() {
+        match text(arg, item) {
+            Ok(text) if arg.get_value_delimiter().is_some_and(|sign| text.contains(sign)) => {
+                refusals.push(format!("[{at}]: {text:?} holds a comma; write one item for each"));
+            }
+            Ok(text) => texts.push(text),
+            Err(why) => refusals.push(format!("[{at}]: {why}")),
+        }
+    }
+    if refusals.is_empty() { Ok(texts) } else { Err(refusals) }
+}
+
+fn text(arg: &Arg, value: &Value) -> Result<String, String> {
+    let text = match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(switch) => switch_name(arg, *switch),
+        Value::Number(_) if is_text(arg) => {
+            return Err(format!("{value} must be text; put it into quotes"));
+        }
+        Value::Number(number) => number.to_string(),
+        _ => return Err("takes a text, a number or a switch".into()),
+    };
+    refusal(arg, &text).map_or(Ok(text), Err)
+}
+
+/// YAML 1.1 readers take a bare `on` or `off` for a boolean.
+fn switch_name(arg: &Arg, switch: bool) -> String {
+    let word = if switch { "on" } else { "off" };
+    let named = names(arg).iter().any(|name| name == word);
+    if named { word.to_owned() } else { switch.to_string() }
+}
+
+const FLOWS: &str = "flows";
+const LONGEST: u64 = 1 << 20;

@@ -1,0 +1,343 @@
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{Arg, ArgMatches};
+use tempfile::TempDir;
+
+use super::check::{Problems, is_list, refusal};
+use super::file::File;
+use super::layer::{Layer, with_defaults, without_variables};
+use super::section::Sections;
+use super::{Environment, Input, Told, check, text};
+use crate::args::{self, Command};
+use crate::failure::Failure;
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn file(&self, content: &str) -> PathBuf {
+        let path = self.0.path().join("fathom.yaml");
+        fs::write(&path, content).unwrap();
+        path
+    }
+}
+
+fn problems_of(content: &str) -> String {
+    let folder = Folder::new();
+    check(&folder.file(content)).unwrap_err().to_string()
+}
+
+fn read<const N: usize>(arguments: &[&str], variables: [(&str, &str); N]) -> Result<Told, Failure> {
+    let all = ["fathom"].iter().chain(arguments).map(OsString::from);
+    Input::new(all, Environment::from(variables)).read()
+}
+
+fn flows(told: Told) -> flow::Settings {
+    match told.command {
+        Command::Flows(flows) => flows.settings,
+        other => panic!("flows was asked for, not {other:?}"),
+    }
+}
+
+/// Texts that are a value of something; every argument takes at least two of them.
+const CANDIDATES: [&str; 30] = [
+    "1",
+    "2",
+    "4",
+    "60",
+    "1024",
+    "2048",
+    "4096",
+    "30s",
+    "45s",
+    "2m",
+    "3m",
+    "true",
+    "false",
+    "127.0.0.1",
+    "127.0.0.2",
+    "127.0.0.1:1",
+    "off",
+    "10.0.0.0/8",
+    "10.1.0.0/16",
+    "a=10.0.0.0/8",
+    "b=10.1.0.0/16",
+    "k=v",
+    "l=w",
+    "rtt",
+    "dns",
+    "info",
+    "debug",
+    "json",
+    "console",
+    "/x",
+];
+
+/// Two different values of an argument.
+fn samples(arg: &Arg) -> [String; 2] {
+    let named = arg.get_possible_values().into_iter().map(|value| value.get_name().to_owned());
+    let all = named.chain(CANDIDATES.iter().map(|text| (*text).to_owned()));
+    let default = arg.get_default_values().first().map(|value| text(value));
+    let mut good =
+        all.filter(|text| refusal(arg, text).is_none() && Some(text) != default.as_ref());
+    let first =
+        good.next().unwrap_or_else(|| panic!("no candidate is a value of {}", arg.get_id()));
+    // With two values in all, the default has to be the second.
+    let second = good.find(|text| *text != first).or(default);
+    [first, second.unwrap_or_else(|| panic!("only one candidate is a value of {}", arg.get_id()))]
+}
+
+fn raw(matches: &ArgMatches, arg: &Arg) -> Vec<String> {
+    matches.get_raw(arg.get_id().as_str()).into_iter().flatten().map(text).collect()
+}
+
+fn file_layer(sections: &Sections, arg: &Arg, value: &str) -> Layer {
+    let value = serde_json::Value::from(value);
+    let written = if is_list(arg) { format!("[{value}]") } else { value.to_string() };
+    let folder = Folder::new();
+    let path = folder.file(&format!("flows: {{{}: {written}}}", arg.get_id()));
+    let mut problems = Problems::default();
+    let layers = File::read(&path).unwrap().layers(sections, &mut problems);
+    problems.none().unwrap();
+    layers.flows()
+}
+
+#[test]
+fn for_every_flag_the_flag_beats_the_variable_the_variable_the_file_and_the_file_the_default() {
+    let definition = args::definition();
+    let sections = Sections::of(&definition);
+    let command = without_variables(definition.find_subcommand("flows").unwrap().clone());
+    for arg in sections.flows.args() {
+        let (id, flag) = (arg.get_id().as_str(), arg.get_long().unwrap());
+        let variable = arg.get_env().and_then(|name| name.to_str()).unwrap();
+        let [one, other] = samples(arg);
+        let with = |layer: &Layer, flags: &[String]| {
+            let command = with_defaults(command.clone(), &[], layer);
+            let all = [&["flows".to_owned()], flags].concat();
+            raw(&command.try_get_matches_from(all).unwrap(), arg)
+        };
+        let environment = |value: &str| {
+            let mut problems = Problems::default();
+            let layer =
+                Environment::from([(variable, value)]).layer([arg].into_iter(), &mut problems);
+            problems.none().unwrap();
+            layer
+        };
+        let flags = |value: &str| [format!("--{flag}={value}")];
+
+        let file = file_layer(&sections, arg, &one);
+        assert_eq!(with(&file, &[]), [one.as_str()], "{id}: the file beats the default");
+        let both = file.under(environment(&other));
+        assert_eq!(with(&both, &[]), [other.as_str()], "{id}: the variable beats the file");
+        let value = with(&environment(&other), &flags(&one));
+        assert_eq!(value, [one.as_str()], "{id}: the flag beats the variable");
+        let value = with(&both, &flags(&one));
+        assert_eq!(value, [one.as_str()], "{id}: the flag beats both");
+    }
+}
+
+#[test]
+fn all_sources_meet_in_one_command() {
+    let folder = Folder::new();
+    let path = folder.file("flows: {metrics_port: 1, series_idle: 2m, max_edges: 3}");
+    let arguments = ["flows", "--config", path.to_str().unwrap(), "--metrics-port", "7"];
+    let variables = [("EBPF_METRICS_PORT", "5"), ("FATHOM_FLOWS_MAX_EDGES", "9")];
+    let settings = flows(read(&arguments, variables).unwrap());
+    assert_eq!((settings.metrics_port, settings.max_edges), (7, 9));
+    assert_eq!(settings.series_idle.as_secs(), 120);
+    assert_eq!(settings.collection_interval.as_secs(), 25);
+}
+
+#[test]
+fn the_file_can_be_named_by_a_variable() {
+    let folder = Folder::new();
+    let path = folder.file("flows: {metrics_port: 1}");
+    let variables = [("FATHOM_FLOWS_CONFIG", path.to_str().unwrap())];
+    assert_eq!(flows(read(&["flows"], variables).unwrap()).metrics_port, 1);
+}
+
+#[test]
+fn an_empty_variable_is_not_set() {
+    let variables = [("EBPF_METRICS_PORT", ""), ("FATHOM_FLOWS_POD_EDGE", "")];
+    let settings = flows(read(&["flows"], variables).unwrap());
+    assert_eq!((settings.metrics_port, settings.pod_edge.len()), (9090, 0));
+}
+
+#[test]
+fn every_bad_variable_is_told_in_one_pass() {
+    let variables = [
+        ("EBPF_METRICS_PORT", "70000"),
+        ("EBPF_COLLECTION_INTERVAL", "25"),
+        ("EBPF_LOG_LEVEL", "loud"),
+        ("FATHOM_FLOWS_ATTACH", "xdp"),
+    ];
+    let failure = read(&["flows"], variables).unwrap_err();
+    assert_eq!(failure.code(), 64);
+    for part in
+        ["EBPF_METRICS_PORT: 70000", "25s", "EBPF_LOG_LEVEL", "FATHOM_FLOWS_ATTACH: \"xdp\""]
+    {
+        assert!(failure.to_string().contains(part), "{part} is not in: {failure}");
+    }
+}
+
+#[test]
+fn every_problem_of_a_file_is_told_with_its_path_in_one_pass() {
+    let told = problems_of(
+        "\
+log_level: loud
+listne: 0.0.0.0:1
+flows:
+  metrics_prot: 9090
+  collection_interval: 1h
+  resync_interval: 60
+  pod_edge: veth0
+  netns: [good, {a: b}]
+  peer_cidr: ['a=b']
+  shards: [2]
+  attach: xdp
+  kubeconfig:
+  node_name: 0x10
+  flow_capacity: 1000
+",
+    );
+    for part in [
+        "log_level: \"loud\" is no log level",
+        "listne: unknown key; did you mean listen?",
+        "flows.metrics_prot: unknown key; did you mean metrics_port?",
+        "flows.collection_interval: \"1h\" must lie between 200ms and 10m",
+        "flows.resync_interval: 60 has no unit; write 60s",
+        "flows.pod_edge: must be a list, such as [\"veth0\"]",
+        "flows.netns[1]: takes a text",
+        "flows.peer_cidr[0]: ",
+        "flows.shards: takes one value, not a list",
+        "flows.attach: \"xdp\" must be one of auto, tcx, clsact",
+        "flows.kubeconfig: has no value",
+        "flows.node_name: 16 must be text",
+        "flows.flow_capacity: 1000 is not in 1024..=4194304",
+        "13 problems",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_told_with_their_path() {
+    let told = problems_of("flows: {discover: 'off'}");
+    assert!(told.contains("flows.discover"), "{told}");
+}
+
+#[test]
+fn bare_switch_words_are_taken_for_what_they_name() {
+    let folder = Folder::new();
+    let path = folder.file("flows: {conntrack: off, discover: on, no_pin: true, dump_bpf_maps: 1}");
+    let told = read(&["flows", "--config", path.to_str().unwrap()], []).unwrap();
+    let settings = flows(told);
+    assert_eq!(settings.conntrack, flow::settings::AutoOff::Off);
+    assert_eq!(settings.discover, flow::settings::Discover::On);
+    assert!(settings.no_pin && settings.dump_bpf_maps);
+}
+
+#[test]
+fn what_is_no_mapping_or_no_yaml_is_one_problem() {
+    for content in ["3", "[a]", "flows: [a]", "flows: 3", "a: [", "a: 1\na: 2", "\tx: y"] {
+        let told = problems_of(content);
+        assert!(told.contains("fathom.yaml"), "{content:?} gave: {told}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_good_one() {
+    let folder = Folder::new();
+    for content in ["", "# nothing\n", "flows:\n", "flows: {}\n"] {
+        check(&folder.file(content))
+            .unwrap_or_else(|failure| panic!("{content:?} gave: {failure}"));
+    }
+}
+
+#[test]
+fn files_that_no_configuration_is_are_refused() {
+    let folder = Folder::new();
+    let long = check(&folder.file(&"#".repeat(2 << 20))).unwrap_err();
+    assert!(long.to_string().contains("1 MiB"), "{long}");
+    let nested = "[".repeat(100_000);
+    assert_eq!(check(&folder.file(&nested)).unwrap_err().code(), 64);
+    assert_eq!(check(&folder.0.path().join("absent")).unwrap_err().code(), 64);
+    fs::write(folder.0.path().join("binary"), [0xff, 0xfe, 0]).unwrap();
+    assert_eq!(check(&folder.0.path().join("binary")).unwrap_err().code(), 64);
+}
+
+#[test]
+fn an_agent_takes_what_systems_share_from_the_top_unless_the_system_says_otherwise() {
+    let folder = Folder::new();
+    let top = "node_name: top\notlp_timeout: 7\n";
+    let path = folder.file(&format!("{top}flows: {{node_name: own}}"));
+    let told = read(&["agent", "--config", path.to_str().unwrap()], []).unwrap();
+    assert_eq!(told.flows.node_name.as_deref(), Some("own"));
+    assert_eq!(told.flows.otlp_timeout, 7);
+    assert_eq!(told.systems, ["flows"]);
+}
+
+#[test]
+fn an_agent_is_told_which_keys_it_does_not_use() {
+    let folder = Folder::new();
+    let path = folder.file("flows: {metrics_port: 1, duration: 5s, max_edges: 2}");
+    let told = read(&["agent", "--config", path.to_str().unwrap()], []).unwrap();
+    assert_eq!(told.unused, ["flows.duration", "flows.metrics_port"]);
+}
+
+#[test]
+fn a_printed_configuration_is_a_good_one_with_the_same_values() {
+    let folder = Folder::new();
+    let environment = || {
+        Environment::from([
+            ("EBPF_METRICS_PORT", "1234"),
+            ("FATHOM_FLOWS_POD_EDGE", "veth0=a,veth1=b"),
+            ("FATHOM_FLOWS_CONNTRACK", "off"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer secret"),
+        ])
+    };
+    let printed = Input::new(["fathom"], environment()).print(false, None).unwrap();
+    assert!(printed.contains("metrics_port: 1234 # environment EBPF_METRICS_PORT"), "{printed}");
+    assert!(!printed.contains("secret"), "credentials are printed");
+    let path = folder.file(&printed);
+    check(&path).unwrap_or_else(|failure| panic!("{failure}"));
+    let again = flows(read(&["flows", "--config", path.to_str().unwrap()], []).unwrap());
+    assert_eq!((again.metrics_port, again.pod_edge.len()), (1234, 2));
+    assert_eq!(again.conntrack, flow::settings::AutoOff::Off);
+}
+
+#[test]
+fn printed_defaults_are_a_good_configuration_whatever_the_environment_says() {
+    let folder = Folder::new();
+    let environment = Environment::from([("EBPF_METRICS_PORT", "1234")]);
+    let printed = Input::new(["fathom"], environment).print(true, None).unwrap();
+    assert!(printed.contains("metrics_port: 9090 # default"), "{printed}");
+    check(&folder.file(&printed)).unwrap_or_else(|failure| panic!("{failure}"));
+}
+
+#[test]
+fn the_printed_source_of_a_value_from_a_file_is_the_file() {
+    let folder = Folder::new();
+    let path = folder.file("flows: {max_edges: 2}");
+    let printed = Input::new(["fathom"], Environment::default()).print(false, Some(&path)).unwrap();
+    let line = format!("max_edges: 2 # file {}", path.display());
+    assert!(printed.contains(&line), "{printed}");
+}
+
+#[test]
+fn the_example_checks_clean() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/local.yaml");
+    check(path.as_ref()).unwrap_or_else(|failure| panic!("{failure}"));
+    let told = read(&["agent", "--config", path], []).unwrap();
+    assert_eq!(told.systems, ["flows"]);
+    assert!(
+        told.unused.is_empty(),
+        "the example sets what the agent does not use: {:?}",
+        told.unused
+    );
+}

@@ -1,0 +1,258 @@
+//! The program as a user meets it, from the command line to the exit code.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command as Plain;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+/// The program in an environment that says nothing.
+fn fathom(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").args(arguments);
+    command.timeout(std::time::Duration::from_secs(60));
+    command
+}
+
+fn stdout(arguments: &[&str]) -> String {
+    String::from_utf8(fathom(arguments).assert().success().get_output().stdout.clone()).unwrap()
+}
+
+/// Runs into a failure with this code and returns what stderr says.
+fn fails(code: i32, arguments: &[&str]) -> String {
+    let assert = fathom(arguments).assert().code(code);
+    let output = assert.get_output();
+    assert!(output.stdout.is_empty(), "a failure printed data: {output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn folder_with(content: &str) -> (TempDir, String) {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("fathom.yaml");
+    fs::write(&path, content).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (folder, path)
+}
+
+#[test]
+fn help_texts_are_those_that_were_reviewed() {
+    for command in HELPED {
+        let arguments: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
+        let name = format!("help {command}").trim().replace(' ', "-");
+        insta::assert_snapshot!(name, stdout(&arguments));
+    }
+}
+
+const HELPED: [&str; 12] = [
+    "",
+    "flows",
+    "flows status",
+    "flows detach",
+    "agent",
+    "doctor",
+    "demo",
+    "config",
+    "config check",
+    "config print",
+    "completions",
+    "man",
+];
+
+#[test]
+fn the_version_tells_revision_date_and_compiler() {
+    let long = stdout(&["--version"]);
+    for word in ["fathom 0.1.0", "revision ", "built ", "rustc ", "target "] {
+        assert!(long.contains(word), "{word} is not in: {long}");
+    }
+    assert_eq!(stdout(&["-V"]).lines().count(), 1);
+}
+
+#[test]
+fn usage_problems_exit_with_64() {
+    for arguments in [
+        &["flows", "--no-such-flag"][..],
+        &["no-such-command"],
+        &["flows", "--metrics-port", "70000"],
+        &["flows", "--collection-interval", "25"],
+        &["flows", "--connection-tracking=perhaps"],
+        &["flows", "--pod-edge", "a-name-longer-than-the-kernel-allows"],
+        &["flows", "--pod-edge", "veth0="],
+        &["flows", "--netns", ":eth0"],
+        &["flows", "--duration", "1ms"],
+        &["flows", "--web.config.file"],
+        &["flows", "status", "--keep-ledger"],
+        &["completions", "sh"],
+        &["config", "check"],
+        &["doctor", "-o", "xml"],
+        &["agent"],
+        &[],
+    ] {
+        let told = fails(64, arguments);
+        assert!(!told.is_empty(), "{arguments:?} said nothing");
+    }
+}
+
+#[test]
+fn a_duration_without_unit_is_refused_with_the_corrected_spelling() {
+    assert!(fails(64, &["flows", "--collection-interval", "25"]).contains("write 25s"));
+}
+
+#[test]
+fn a_bad_file_exits_with_64_and_lists_everything() {
+    let (_folder, path) = folder_with("x: 1\nflows: {y: 2, metrics_port: z}");
+    for arguments in [
+        &["config", "check", &path][..],
+        &["flows", "--config", &path],
+        &["agent", "--config", &path],
+        &["config", "print", "--config", &path],
+    ] {
+        let told = fails(64, arguments);
+        for key in [": x: ", "flows.y: ", "flows.metrics_port: \"z\" must be a whole number"] {
+            assert!(told.contains(key), "{key} is not in: {told}");
+        }
+    }
+}
+
+#[test]
+fn an_agent_without_a_system_exits_with_64() {
+    let (_folder, path) = folder_with("listen: 127.0.0.1:1\n");
+    assert!(fails(64, &["agent", "--config", &path]).contains("flows: {}"));
+}
+
+#[test]
+fn printed_defaults_pass_the_check() {
+    let (_folder, path) = folder_with(&stdout(&["config", "print", "--defaults"]));
+    assert_eq!(stdout(&["config", "check", &path]), format!("{path}: ok\n"));
+}
+
+#[test]
+fn an_interface_that_does_not_exist_exits_with_69_and_is_named() {
+    let told = fails(69, &["flows", "--duration", "200ms", "--pod-edge", "nosuch0"]);
+    assert!(told.contains("nosuch0") && told.contains("ip link"), "{told}");
+}
+
+#[test]
+fn a_namespace_that_is_none_exits_with_69_and_is_named() {
+    for path in ["/nowhere/netns", "/proc/self/status"] {
+        let told = fails(69, &["flows", "--duration", "200ms", "--netns", path]);
+        assert!(told.contains(path), "{told}");
+    }
+}
+
+#[test]
+fn one_edge_named_twice_exits_with_64_and_both_names() {
+    let again = ["flows", "--duration", "200ms", "--pod-edge", "lo=one", "--pod-edge", "lo=two"];
+    let told = fails(64, &again);
+    assert!(told.contains("lo=one") && told.contains("lo=two"), "{told}");
+}
+
+#[test]
+fn too_many_named_edges_exit_with_64() {
+    let told = fails(64, &["flows", "--max-edges", "1", "--pod-edge", "a,b", "--duration", "1s"]);
+    assert!(told.contains("max"), "{told}");
+}
+
+#[test]
+fn a_taken_port_exits_with_69_and_is_named() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let (_folder, path) = folder_with(&format!("listen: {address}\nflows:\n"));
+    for arguments in [&["flows", "--listen", &address][..], &["agent", "--config", &path]] {
+        let told = fails(69, arguments);
+        assert!(told.contains(&address), "{told}");
+        assert!(told.starts_with('{'), "a daemon tells in its log: {told}");
+    }
+}
+
+#[test]
+fn a_bad_web_configuration_exits_with_64() {
+    let (_folder, path) = folder_with("tls_server_config: {cert_file: absent.pem}\n");
+    let arguments = ["flows", "--listen", "127.0.0.1:0", "--web.config.file", &path];
+    assert!(fails(64, &arguments).contains(&path));
+}
+
+#[test]
+fn bad_log_directives_exit_with_64() {
+    let mut command = fathom(&["flows"]);
+    command.env("RUST_LOG", "flow=loud=very").assert().code(64);
+}
+
+#[test]
+fn a_reader_who_leaves_early_is_no_panic() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Plain::new(env!("CARGO_BIN_EXE_fathom"))
+        .args(["config", "print", "--defaults"])
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn completions_cover_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&["completions", shell]);
+        for word in ["flows", "doctor", "metrics-port", "keep-ledger"] {
+            assert!(script.contains(word), "{word} is not in the completions of {shell}");
+        }
+    }
+}
+
+#[test]
+fn bash_can_read_its_completions() {
+    let script = stdout(&["completions", "bash"]);
+    let mut bash = Command::new("bash");
+    bash.arg("-n").write_stdin(script).assert().success().stderr("");
+}
+
+#[test]
+fn there_is_a_man_page_for_each_command() {
+    let folder = TempDir::new().unwrap();
+    let directory = folder.path().join("made/here");
+    stdout(&["man", directory.to_str().unwrap()]);
+    for command in ["fathom", "fathom-flows", "fathom-flows-status", "fathom-doctor"] {
+        let page = fs::read_to_string(directory.join(format!("{command}.1"))).unwrap();
+        assert!(page.contains(".TH") && page.contains(".SH"), "{command} is no man page");
+        assert_renders(&directory.join(format!("{command}.1")));
+    }
+}
+
+/// Where groff is installed it must take the page without a warning.
+fn assert_renders(page: &Path) {
+    let Ok(rendered) = Plain::new("groff").args(["-man", "-Tutf8", "-ww"]).arg(page).output()
+    else {
+        return;
+    };
+    assert!(rendered.status.success() && !rendered.stdout.is_empty(), "{rendered:?}");
+    assert!(rendered.stderr.is_empty(), "{}", String::from_utf8_lossy(&rendered.stderr));
+}
+
+#[test]
+fn doctor_answers_a_stable_list_in_json() {
+    let assert = fathom(&["doctor", "-o", "json", "--listen", "off"]).assert();
+    let findings: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
+    let checks: Vec<_> =
+        findings.as_array().unwrap().iter().map(|one| one["check"].clone()).collect();
+    for check in ["kernel", "btf", "bpffs", "attach", "bpf-program", "clock", "kube-api"] {
+        assert!(checks.contains(&check.into()), "{check} is not in {checks:?}");
+    }
+    let missing = findings.as_array().unwrap().iter().any(|one| one["state"] == "missing");
+    assert_eq!(assert.get_output().status.code(), Some(if missing { 69 } else { 0 }));
+}
+
+#[test]
+fn doctor_exits_with_69_where_something_needed_is_missing() {
+    let empty = TempDir::new().unwrap();
+    let root = empty.path().to_str().unwrap();
+    let assert = fathom(&["doctor", "--root", root, "--listen", "off"]).assert().code(69);
+    let output = assert.get_output();
+    let table = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(table.contains("missing  btf"), "{table}");
+    assert!(!table.contains('\x1b'), "colours without a terminal");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("btf"));
+}

@@ -1,0 +1,284 @@
+//! What a test run can't show: packets whose octets lie outside the linear part, devices
+//! without a link header, frames cut off inside the IP header, buffers of 64 KiB.
+//!
+//! A tun or tap device in a namespace of its own takes octets from us and hands them to
+//! the program as any driver does.
+
+use std::{
+    fs::File,
+    io::Write as _,
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    thread,
+};
+
+use flow_bpf::{LinkLayer, Scope};
+use flow_model::flow::Direction;
+
+use crate::{
+    frames::{
+        self, ARP, CTAG, Extension, GRE, ICMP, ICMPV6, IPV4, IPV6, MORE4, SYN, TCP, TEB, UDP, V4,
+        ethernet, gre, ipv4, ipv6, ipv6_chain, tagged, udp, vxlan,
+    },
+    lab::{Lab, SLOT, sizes},
+    parser::Bench,
+    reference,
+};
+
+/// A device of ours with the program at its ingress.
+struct Device {
+    file: File,
+    link_layer: LinkLayer,
+    _hook: OwnedFd,
+}
+
+/// How the kernel is told to lay out and to cut a packet (`struct virtio_net_hdr`).
+#[derive(Debug, Clone, Copy, Default)]
+struct Layout {
+    gso_type: u8,
+    /// Octets of the linear part, where the packet is longer than a page.
+    linear: u16,
+    gso_size: u16,
+    checksum_start: u16,
+}
+
+const GSO_TCP4: u8 = 1;
+const GSO_TCP6: u8 = 4;
+const GSO_UDP: u8 = 5;
+
+impl Layout {
+    fn octets(self) -> Vec<u8> {
+        let checksum_offset = if self.gso_type == GSO_UDP { 6_u16 } else { 16 };
+        let needs_checksum = u8::from(self.gso_type != 0);
+        let mut octets = vec![needs_checksum, self.gso_type];
+        for field in [self.linear, self.gso_size, self.checksum_start, checksum_offset] {
+            octets.extend(field.to_ne_bytes());
+        }
+        octets
+    }
+}
+
+impl Device {
+    fn send(&mut self, octets: &[u8], layout: Layout) {
+        let packet = [layout.octets(), octets.to_vec()].concat();
+        assert_eq!(self.file.write(&packet).unwrap(), packet.len(), "the device takes it whole");
+    }
+
+    /// Sends a packet and holds what was counted to the reference.
+    fn check(&mut self, bench: &mut Bench, octets: &[u8], layout: Layout) {
+        let packet = match self.link_layer {
+            LinkLayer::Ethernet => reference::ethernet(octets),
+            _ if octets[0] >> 4 == 4 => reference::bare(octets, IPV4),
+            _ => reference::bare(octets, IPV6),
+        };
+        let segments = (layout.gso_size.into(), 0);
+        bench.compare(octets, &packet, segments, |_| self.send(octets, layout));
+    }
+}
+
+/// Runs a test with a device in a namespace that ends with it.
+fn with_device(link_layer: LinkLayer, test: impl FnOnce(&mut Device, &mut Bench) + Send) {
+    thread::scope(|scope| {
+        let run = scope.spawn(|| {
+            // SAFETY: only this thread changes its namespace, and it ends with the test.
+            let unshared = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+            assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
+            let lab = Lab::with(sizes(), Scope::Single { slot: SLOT, link_layer });
+            let file = open_device(link_layer);
+            let hook = attach(&lab);
+            let mut device = Device { file, link_layer, _hook: hook };
+            test(&mut device, &mut Bench::on(lab, Direction::Rx));
+        });
+        if let Err(panic) = run.join() {
+            std::panic::resume_unwind(panic);
+        }
+    });
+}
+
+const NAME: &std::ffi::CStr = c"probe0";
+
+/// `struct ifreq` with flags in its union.
+#[repr(C)]
+struct Request {
+    name: [u8; 16],
+    flags: i16,
+    rest: [u8; 22],
+}
+
+impl Request {
+    fn new(flags: i32) -> Self {
+        let mut name = [0; 16];
+        name[..NAME.count_bytes()].copy_from_slice(NAME.to_bytes());
+        Self { name, flags: flags as i16, rest: [0; 22] }
+    }
+}
+
+fn open_device(link_layer: LinkLayer) -> File {
+    let kind = if link_layer == LinkLayer::Ethernet { libc::IFF_TAP } else { libc::IFF_TUN };
+    let file = File::options().read(true).write(true).open("/dev/net/tun").unwrap();
+    let request = Request::new(kind | libc::IFF_NO_PI | libc::IFF_VNET_HDR);
+    // SAFETY: the request is a whole `struct ifreq` that outlives the call.
+    let made = unsafe { libc::ioctl(file.as_raw_fd(), libc::TUNSETIFF, &raw const request) };
+    assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
+
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let up = Request::new(libc::IFF_UP);
+    // SAFETY: as above.
+    let raised = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const up) };
+    assert_eq!(raised, 0, "{}", std::io::Error::last_os_error());
+    file
+}
+
+fn attach(lab: &Lab) -> OwnedFd {
+    // SAFETY: the name is terminated and outlives the call.
+    let ifindex = unsafe { libc::if_nametoindex(NAME.as_ptr()) };
+    let program = lab.program.fd(Direction::Rx).unwrap().as_raw_fd();
+    let hook = libbpf_sys::BPF_TCX_INGRESS;
+    // SAFETY: takes descriptors and numbers only.
+    let link = unsafe {
+        libbpf_sys::bpf_link_create(program, ifindex.cast_signed(), hook, std::ptr::null())
+    };
+    assert!(link >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: a descriptor that was just made has no other owner.
+    unsafe { OwnedFd::from_raw_fd(link) }
+}
+
+/// Packets longer than a page, so that only `linear` octets of them are.
+fn long_packets() -> Vec<(u16, Vec<u8>)> {
+    let body = frames::body(6000);
+    let tcp = frames::tcp([40_000, 443], SYN, 3, 6000);
+    let options = V4 { option_words: 10, ..V4::default() };
+    let chain = [
+        Extension::HopByHop(1),
+        Extension::Authentication(4),
+        Extension::Fragment { id: 5, offset: 0, more: false },
+        Extension::Destination(0),
+    ];
+    vec![
+        (IPV4, ipv4(TCP, &tcp)),
+        (IPV4, options.packet(TCP, &tcp)),
+        (IPV4, ipv4(UDP, &udp([53, 5000], &body))),
+        (IPV4, ipv4(ICMP, &frames::icmp(3, 4, 6000))),
+        (IPV4, V4 { fragment: MORE4, id: 7, ..V4::default() }.packet(UDP, &udp([8, 9], &body))),
+        (IPV4, V4 { fragment: 99, id: 7, ..V4::default() }.packet(UDP, &body)),
+        (IPV6, ipv6(TCP, &tcp)),
+        (IPV6, ipv6(ICMPV6, &frames::icmp(1, 4, 6000))),
+        (IPV6, ipv6_chain(&chain, UDP, &udp([53, 5000], &body))),
+        (IPV6, ipv6_chain(&[Extension::Routing(0); 7], UDP, &body)),
+    ]
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn octets_outside_the_linear_part_are_read_like_those_inside() {
+    with_device(LinkLayer::Ethernet, |device, bench| {
+        for (kind, packet) in long_packets() {
+            let frame = ethernet(kind, &packet);
+            for linear in (14..=130).chain([4000]) {
+                device.check(bench, &frame, Layout { linear, ..Layout::default() });
+            }
+        }
+        let arp = ethernet(ARP, &frames::body(6000));
+        device.check(bench, &arp, Layout { linear: 14, ..Layout::default() });
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn frames_cut_off_inside_the_ip_header_are_short() {
+    with_device(LinkLayer::Ethernet, |device, bench| {
+        for (kind, packet) in long_packets() {
+            let frame = ethernet(kind, &packet);
+            for len in 14..=140 {
+                device.check(bench, &frame[..len], Layout::default());
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn a_device_without_link_header_starts_at_the_ip_header() {
+    with_device(LinkLayer::Ip, |device, bench| {
+        for (_, packet) in long_packets() {
+            for linear in (1..=116).chain([4000]) {
+                device.check(bench, &packet, Layout { linear, ..Layout::default() });
+            }
+            for len in 1..=140 {
+                device.check(bench, &packet[..len], Layout::default());
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn an_opaque_device_is_counted_and_not_parsed() {
+    with_device(LinkLayer::Opaque, |device, bench| {
+        let packet = ipv4(TCP, &frames::tcp([1, 2], 0, 0, 10));
+        device.send(&packet, Layout::default());
+        assert_eq!(bench.lab.event(flow_bpf::Event::LinkType), 1);
+        bench.lab.assert_law(flow_model::flow::Parity::Even, SLOT);
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn a_tag_that_the_kernel_strips_is_not_counted() {
+    with_device(LinkLayer::Ethernet, |device, bench| {
+        let packet = ipv6(UDP, &udp([5, 6], &[0; 50]));
+        for tags in [&[CTAG][..], &[CTAG, CTAG], &[CTAG; 3]] {
+            let stripped = tagged(&tags[1..], IPV6, &packet);
+            let expected = reference::ethernet(&stripped);
+            let frame = tagged(tags, IPV6, &packet);
+            bench.compare(&stripped, &expected, (0, 0), |_| {
+                device.send(&frame, Layout::default());
+            });
+        }
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn buffers_of_64_kib_become_the_frames_that_the_wire_sees() {
+    with_device(LinkLayer::Ethernet, |device, bench| {
+        for payload in [1, 1447, 1448, 1449, 14_480, 65_000] {
+            let tcp = frames::tcp([1, 2], 0, 3, payload);
+            let datagram = udp([1, 2], &frames::body(payload));
+            let cases = [
+                (IPV4, ipv4(TCP, &tcp), GSO_TCP4, 34),
+                (IPV6, ipv6(TCP, &tcp), GSO_TCP6, 54),
+                (IPV4, ipv4(UDP, &datagram), GSO_UDP, 34),
+                (IPV6, ipv6(UDP, &datagram), GSO_UDP, 54),
+            ];
+            for (kind, packet, gso_type, checksum_start) in cases {
+                let frame = ethernet(kind, &packet);
+                for linear in [14, checksum_start + 20, 4000] {
+                    let layout = Layout { gso_type, linear, gso_size: 1448, checksum_start };
+                    if usize::from(linear) < frame.len() {
+                        device.check(bench, &frame, layout);
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn tunnels_outside_the_linear_part_are_entered() {
+    with_device(LinkLayer::Ethernet, |device, bench| {
+        let inner = ethernet(IPV6, &ipv6(TCP, &frames::tcp([1, 2], 0, 2, 9000)));
+        let outer = udp([7, 4789], &vxlan(&inner));
+        let frames = [
+            ethernet(IPV4, &ipv4(UDP, &outer)),
+            ethernet(IPV4, &ipv4(GRE, &gre([true, true, false], TEB, &inner))),
+        ];
+        // A checksum near the front keeps the kernel from pulling the rest forward.
+        let tcp = Layout { gso_type: GSO_TCP4, gso_size: 1400, checksum_start: 34, linear: 14 };
+        for frame in frames {
+            for linear in 14..=130 {
+                device.check(bench, &frame, Layout { linear, ..tcp });
+            }
+        }
+    });
+}

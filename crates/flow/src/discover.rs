@@ -1,0 +1,327 @@
+//! Finding pod edges: the thread that surveys devices, and the rule that makes plans.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use flow_bpf::LinkLayer;
+use flow_model::edge::{Place, Text};
+use net_sys::{
+    Survey,
+    survey::{Change, Crossing, Device, Key, SurveyError},
+    tcx::Hook,
+    wake::Waker,
+};
+
+use crate::{
+    command::Command,
+    error::Error,
+    parse::Glob,
+    settings::EdgeHooks,
+    site::{EdgePlan, Namespace, Site, Way},
+};
+
+/// The surveying thread; ends with its guard.
+#[derive(Debug)]
+pub(crate) struct SurveyThread {
+    stop: Arc<AtomicBool>,
+    waker: Waker,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Between two looks when nothing happens; every change wakes the thread.
+const IDLE: Duration = Duration::from_secs(60);
+/// After a failure, before the next attempt.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl SurveyThread {
+    /// Starts it and answers what there is now.
+    pub(crate) fn start(
+        dirs: Vec<PathBuf>,
+        commands: SyncSender<Command>,
+    ) -> Result<(Self, Vec<Crossing>), Error> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let (ready, opened) = sync_channel(1);
+        let thread = thread::Builder::new()
+            .name("flows-survey".into())
+            .spawn(move || {
+                let first = Survey::open(&dirs).and_then(|mut survey| {
+                    let crossings = survey.scan()?;
+                    Ok((survey, crossings))
+                });
+                match first {
+                    Ok((survey, crossings)) => {
+                        let told = ready.send(Ok((survey.waker(), crossings.clone())));
+                        if told.is_ok() {
+                            Reporter::new(survey, crossings, commands).run(&stopped);
+                        }
+                    }
+                    Err(error) => drop(ready.send(Err(error))),
+                }
+            })
+            .map_err(|_| Error::Thread("flows-survey"))?;
+        let (waker, crossings) = opened.recv().map_err(|_| Error::Thread("flows-survey"))??;
+        Ok((
+            Self {
+                stop,
+                waker,
+                thread: Some(thread),
+            },
+            crossings,
+        ))
+    }
+}
+
+impl Drop for SurveyThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.waker.wake();
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been reported by the panic hook.
+            drop(thread.join());
+        }
+    }
+}
+
+/// Turns what the survey tells into changes that never need a resync.
+struct Reporter {
+    survey: Survey,
+    known: BTreeMap<Key, Crossing>,
+    commands: SyncSender<Command>,
+}
+
+impl Reporter {
+    fn new(survey: Survey, crossings: Vec<Crossing>, commands: SyncSender<Command>) -> Self {
+        let known = crossings
+            .into_iter()
+            .map(|crossing| (crossing.key, crossing))
+            .collect();
+        Self {
+            survey,
+            known,
+            commands,
+        }
+    }
+
+    fn run(mut self, stopped: &AtomicBool) {
+        while !stopped.load(Ordering::Relaxed) {
+            match self.survey.wait(IDLE) {
+                Ok(changes) => {
+                    for change in changes {
+                        if !self.report(change) {
+                            return;
+                        }
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(event = "netlink.resync", %error, "Devices could not be watched; they are listed again");
+                    thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+
+    /// False when nobody listens any more.
+    fn report(&mut self, change: Change) -> bool {
+        match &change {
+            Change::Appeared(crossing) | Change::Changed(crossing) => {
+                self.known.insert(crossing.key, (**crossing).clone());
+            }
+            Change::Vanished(key) => {
+                self.known.remove(key);
+            }
+            _ => return self.resync(),
+        }
+        self.commands.send(Command::Device(change)).is_ok()
+    }
+
+    fn resync(&mut self) -> bool {
+        let listed = match self.survey.scan() {
+            Ok(listed) => listed,
+            Err(error) => {
+                tracing::warn!(event = "netlink.resync", %error, "Devices could not be listed");
+                return true;
+            }
+        };
+        let now: BTreeMap<Key, Crossing> = listed
+            .into_iter()
+            .map(|crossing| (crossing.key, crossing))
+            .collect();
+        let gone: Vec<Key> = self
+            .known
+            .keys()
+            .filter(|key| !now.contains_key(key))
+            .copied()
+            .collect();
+        let changes = gone.into_iter().map(Change::Vanished).chain(
+            now.values()
+                .map(|crossing| Change::Changed(Box::new(crossing.clone()))),
+        );
+        for change in changes {
+            if self.commands.send(Command::Device(change)).is_err() {
+                return false;
+            }
+        }
+        self.known = now;
+        true
+    }
+}
+
+impl From<SurveyError> for Error {
+    fn from(source: SurveyError) -> Self {
+        Self::Survey(source)
+    }
+}
+
+/// Which devices are pod edges, and where they are hooked.
+#[derive(Debug, Clone)]
+pub(crate) struct Rule {
+    /// Host-side names that are never edges.
+    pub(crate) exclude: Vec<Glob>,
+    /// Where edges are hooked.
+    pub(crate) hooks: EdgeHooks,
+    /// The namespace of the process.
+    pub(crate) own: Namespace,
+}
+
+/// What the rule makes of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Not a pod edge.
+    Ignored,
+    /// A pod edge whose namespace file may still come.
+    Early,
+    /// To be hooked like this.
+    Edge(Box<EdgePlan>),
+}
+
+/// How long a namespace file may come after its device.
+pub(crate) const EARLY: Duration = Duration::from_millis(500);
+
+impl Rule {
+    /// Judges a device. `now` decides whether its namespace file is still waited for.
+    pub(crate) fn judge(&self, crossing: &Crossing, now: Instant) -> Verdict {
+        match &crossing.host {
+            Some(host) if self.is_excluded(&host.name) => Verdict::Ignored,
+            Some(host) => self.judge_pair(crossing, host, now),
+            None => self.judge_alone(crossing),
+        }
+    }
+
+    fn is_excluded(&self, name: &str) -> bool {
+        self.exclude.iter().any(|glob| glob.matches(name))
+    }
+
+    /// A device with a side here. Without a way into its namespace both directions are
+    /// hooked on this side.
+    fn judge_pair(&self, crossing: &Crossing, host: &Device, now: Instant) -> Verdict {
+        let inside = inside(crossing);
+        let kind = host.kind.as_deref();
+        if inside.is_none()
+            && self.hooks != EdgeHooks::Host
+            && now.saturating_duration_since(crossing.noticed) < EARLY
+        {
+            return Verdict::Early;
+        }
+        let here = |hook| site(&self.own, host, hook, Place::Host);
+        let there =
+            |(namespace, pod): &(Namespace, &Device), hook| site(namespace, pod, hook, Place::Pod);
+        let sites = match (&inside, self.hooks) {
+            (Some(pod), EdgeHooks::Pod) => [there(pod, Hook::Egress), there(pod, Hook::Ingress)],
+            (Some(pod), EdgeHooks::Auto) if kind == Some("netkit") => {
+                [there(pod, Hook::Egress), there(pod, Hook::Ingress)]
+            }
+            (Some(pod), EdgeHooks::Auto) => [here(Hook::Ingress), there(pod, Hook::Ingress)],
+            _ => [here(Hook::Ingress), here(Hook::Egress)],
+        };
+        Verdict::Edge(Box::new(plan(crossing, sites)))
+    }
+
+    /// A device without a side here: hooked inside, if it is one that reaches the network.
+    fn judge_alone(&self, crossing: &Crossing) -> Verdict {
+        let Some((namespace, pod)) = inside(crossing) else {
+            return Verdict::Ignored;
+        };
+        if !pod.up || !is_uplink(pod) || self.is_excluded(&pod.name) {
+            return Verdict::Ignored;
+        }
+        let sites =
+            [Hook::Egress, Hook::Ingress].map(|hook| site(&namespace, pod, hook, Place::Pod));
+        Verdict::Edge(Box::new(plan(crossing, sites)))
+    }
+}
+
+/// Physical functions and devices stacked on one of the node's. Bridges, tunnels and
+/// veths between namespaces carry what another edge counts, or what is not this node's.
+fn is_uplink(device: &Device) -> bool {
+    match device.kind.as_deref() {
+        None => device.is_ethernet(),
+        Some(kind) => ["macvlan", "macvtap", "ipvlan", "ipvtap"].contains(&kind),
+    }
+}
+
+fn inside(crossing: &Crossing) -> Option<(Namespace, &Device)> {
+    let namespace = crossing.namespace.as_ref()?;
+    let way = Way::File(namespace.path.clone());
+    Some((
+        Namespace {
+            way,
+            inode: namespace.inode,
+        },
+        crossing.pod.as_ref()?,
+    ))
+}
+
+fn site(namespace: &Namespace, device: &Device, hook: Hook, place: Place) -> Site {
+    Site {
+        namespace: namespace.clone(),
+        ifindex: device.ifindex,
+        interface: device.name.clone(),
+        hook,
+        place,
+        link_layer: LinkLayer::from_arphrd(device.link_type),
+    }
+}
+
+fn plan(crossing: &Crossing, sites: [Site; 2]) -> EdgePlan {
+    let index = |device: Option<&Device>| device.map_or(0, |device| device.ifindex);
+    EdgePlan {
+        name: name(crossing),
+        sites,
+        netns_inode: crossing
+            .namespace
+            .as_ref()
+            .map_or(0, |namespace| namespace.inode),
+        host_ifindex: index(crossing.host.as_ref()),
+        pod_ifindex: index(crossing.pod.as_ref()),
+    }
+}
+
+/// The namespace's file name, else the device's. Names come from elsewhere: what does not
+/// fit the edge book is cut.
+fn name(crossing: &Crossing) -> String {
+    let file = crossing
+        .namespace
+        .as_ref()
+        .and_then(|namespace| namespace.path.file_name());
+    let device = crossing.host.as_ref().or(crossing.pod.as_ref());
+    let name = file
+        .map(|file| file.to_string_lossy().into_owned())
+        .or_else(|| device.map(|device| device.name.clone()))
+        .unwrap_or_default();
+    let fits = name.char_indices().map(|(at, sign)| at + sign.len_utf8());
+    let end = fits
+        .take_while(|end| *end <= Text::MAX)
+        .last()
+        .unwrap_or_default();
+    name.get(..end).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,168 @@
+//! Closed epochs as JSON lines, written by a thread of their own.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use flow_bpf::Clock;
+use flow_model::page::FlowKeyMode;
+
+use crate::{
+    document::FlowRow, error::Error, published::EdgeNames, rows::Row, time::WallClock, watch::Epoch,
+};
+
+/// One closed epoch.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    /// Its number.
+    pub(crate) number: u64,
+    /// Its flows.
+    pub(crate) flows: Arc<Epoch>,
+    /// Names of the edges.
+    pub(crate) names: Arc<EdgeNames>,
+    /// Its ticks.
+    pub(crate) clock: Clock,
+}
+
+/// Where dumps go and how many are kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    /// The directory.
+    pub(crate) folder: PathBuf,
+    /// The newest that are kept.
+    pub(crate) keep: usize,
+    /// Octets that all together may have.
+    pub(crate) max_bytes: u64,
+    /// Which ports mean something.
+    pub(crate) mode: FlowKeyMode,
+}
+
+/// The writer's end held by the drain. A dump that would make it wait is not written.
+#[derive(Debug)]
+pub(crate) struct Dumper {
+    queue: SyncSender<Closed>,
+    results: Arc<Results>,
+}
+
+/// What became of dumps.
+#[derive(Debug, Default)]
+pub(crate) struct Results {
+    /// Written.
+    pub(crate) written: AtomicU64,
+    /// Not written, for whatever reason.
+    pub(crate) failed: AtomicU64,
+}
+
+impl Dumper {
+    /// Starts the writer.
+    pub(crate) fn start(place: Place) -> Result<Self, Error> {
+        let (queue, closed) = sync_channel(1);
+        let results = Arc::new(Results::default());
+        let told = Arc::clone(&results);
+        thread::Builder::new()
+            .name("flows-dump".into())
+            .spawn(move || write_all(&place, &closed, &told))
+            .map_err(|_| Error::Thread("flows-dump"))?;
+        Ok(Self { queue, results })
+    }
+
+    /// Hands an epoch over.
+    pub(crate) fn offer(&self, closed: Closed) {
+        if self.queue.try_send(closed).is_err() {
+            self.results.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What became of dumps so far.
+    pub(crate) fn results(&self) -> (u64, u64) {
+        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
+        (read(&self.results.written), read(&self.results.failed))
+    }
+}
+
+fn write_all(place: &Place, queue: &Receiver<Closed>, results: &Results) {
+    for closed in queue {
+        let number = closed.number;
+        let written = write(place, &closed).and_then(|()| prune(place));
+        let cell = match written {
+            Ok(()) => &results.written,
+            Err(error) => {
+                tracing::warn!(%error, epoch = number, "An epoch was not dumped");
+                &results.failed
+            }
+        };
+        cell.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+const PREFIX: &str = "fathom-flows-";
+const SUFFIX: &str = ".jsonl";
+
+/// Writes beside and moves, so that a reader never sees half a dump. What would exceed
+/// the limit by itself is refused.
+fn write(place: &Place, closed: &Closed) -> io::Result<()> {
+    // The process number keeps an earlier process's epochs apart.
+    let name = format!("{PREFIX}{}-{:012}", std::process::id(), closed.number);
+    let path = place.folder.join(format!("{name}{SUFFIX}"));
+    let beside = place.folder.join(format!("{name}.partial"));
+    let result = write_lines(&beside, place, closed);
+    match result {
+        Ok(()) => fs::rename(&beside, &path),
+        Err(error) => {
+            // The partial file is of no use; that it can't be removed changes nothing.
+            drop(fs::remove_file(&beside));
+            Err(error)
+        }
+    }
+}
+
+fn write_lines(path: &Path, place: &Place, closed: &Closed) -> io::Result<()> {
+    // Never through a link that somebody left in a shared directory.
+    let file = File::options().write(true).create_new(true).open(path)?;
+    let mut out = BufWriter::new(file);
+    let wall = WallClock::read();
+    let mut left = place.max_bytes;
+    for (edge, flow) in closed.flows.iter() {
+        let row = Row::new(flow, &closed.clock);
+        let name = closed.names.get(edge).map_or("", |name| name);
+        let mut line = serde_json::to_vec(&FlowRow::new(name, &flow.key, &row, place.mode, &wall))?;
+        line.push(b'\n');
+        left = left
+            .checked_sub(line.len() as u64)
+            .ok_or_else(|| io::Error::other("the epoch is larger than --dump-max-bytes"))?;
+        out.write_all(&line)?;
+    }
+    out.flush()
+}
+
+/// Removes the oldest of our dumps until both limits hold.
+fn prune(place: &Place) -> io::Result<()> {
+    let mut dumps = Vec::new();
+    for entry in fs::read_dir(&place.folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let ours = name
+            .to_str()
+            .is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        if let (true, Ok(meta)) = (ours, entry.metadata()) {
+            dumps.push((meta.modified()?, meta.len(), entry.path()));
+        }
+    }
+    dumps.sort_unstable_by(|one, other| other.cmp(one));
+    let mut total = 0;
+    for (rank, (_, size, path)) in dumps.iter().enumerate() {
+        total += size;
+        if rank >= place.keep || total > place.max_bytes {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}

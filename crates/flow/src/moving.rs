@@ -1,0 +1,152 @@
+//! Moving the ledger to maps of other sizes while packets go on being counted.
+//!
+//! The new maps are pinned beside the old ones, without a ledger. Every link is given a
+//! program on the new maps, so from then on a packet counts there. After a grace period
+//! the old maps have no writer; the old ledger takes in what they hold, and the new
+//! ledger begins with its snapshot. The new ledger's magic word is the moment of truth:
+//! before it a restart goes on with the move, behind it a restart drops the old pins.
+
+use std::{fs, sync::Arc};
+
+use flow_bpf::{Drain, LinkLayer, Program, Scope, Sizes, SlotCell, Tables};
+use flow_model::{
+    edge::{Attachment, EdgeRecord, EdgeState, Place},
+    flow::{Direction, Slot},
+    ledger::{Found, Ledger, Legacy, Settings, inspect},
+    page::Geometry,
+};
+use net_sys::{Route, tcx::TcxLink};
+
+use crate::{
+    error::{Error, SiteError},
+    pins::{PinDir, file},
+    time::now,
+};
+
+/// Prepares new maps and moves to them.
+pub(crate) fn begin(pins: &PinDir, old: Tables, sizes: Sizes, settings: &Settings) -> Result<(), Error> {
+    let next = pins.next();
+    fs::create_dir_all(&next).map_err(|source| file(&next, source))?;
+    let new = Tables::create(sizes)?;
+    sizes.geometry.note(&mut new.pages()?);
+    new.pin(&next)?;
+    carry_over(pins, old, new, settings)
+}
+
+/// Goes on with a move that an earlier process did not finish, whatever sizes it had.
+pub(crate) fn resume(pins: &PinDir, wanted: Sizes, settings: &Settings) -> Result<(), Error> {
+    let next = pins.next();
+    if !next.is_dir() {
+        return Ok(());
+    }
+    if !Tables::is_pinned(&next) {
+        return drop_next(pins);
+    }
+    let sized = |geometry: Geometry| Sizes { geometry, ..wanted };
+    let new = Tables::open(&next, sized)?;
+    let born = inspect(&new.pages()?, &new.sizes().geometry) == Found::Ours;
+    if !born {
+        // Links may count into the new maps already.
+        let old = Tables::open(pins.path(), sized)?;
+        return carry_over(pins, old, new, settings);
+    }
+    finish(pins)
+}
+
+fn carry_over(pins: &PinDir, old: Tables, new: Tables, settings: &Settings) -> Result<(), Error> {
+    let geometry = old.sizes().geometry;
+    let pages = old.pages()?;
+    if inspect(&pages, &geometry) != Found::Ours {
+        // Nothing to carry: the start deals with what is there.
+        return drop_next(pins);
+    }
+    let mut drain = Drain::new(Arc::new(old))?;
+    let (mut ledger, _) = Ledger::open(
+        pages,
+        geometry,
+        settings.clone(),
+        &mut drain,
+        now(),
+        &mut (),
+    )?;
+    let edges: Vec<EdgeRecord> = ledger.edges().collect();
+    swap_links(pins, &new, &edges)?;
+    new.grace()?;
+    // One drain for the epoch that was open, one for what came in during the swap.
+    for _ in 0..2 {
+        ledger.drain(&mut drain, now(), &mut ())?;
+    }
+    let past = ledger.snapshot();
+    let geometry = new.sizes().geometry;
+    let legacy = Legacy::Ledger(&past);
+    Ledger::create(new.pages()?, geometry, settings.clone(), now(), legacy)?;
+    finish(pins)
+}
+
+/// Gives every live edge a program on the new maps, in the slot that the new ledger will
+/// find it in: the k-th live edge has slot k.
+fn swap_links(pins: &PinDir, new: &Tables, edges: &[EdgeRecord]) -> Result<(), Error> {
+    let live = edges.iter().filter(|edge| edge.state == EdgeState::Live);
+    let carried = live.take(new.sizes().geometry.max_edges as usize);
+    for (slot, edge) in (1..).zip(carried) {
+        for direction in Direction::ALL {
+            swap(pins, new, edge, Slot(slot), direction).map_err(|source| Error::Edge {
+                edge: edge.identity.name.to_string(),
+                source,
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn swap(
+    pins: &PinDir,
+    new: &Tables,
+    edge: &EdgeRecord,
+    slot: Slot,
+    direction: Direction,
+) -> Result<(), SiteError> {
+    let hook = edge.hooks[direction as usize];
+    if hook.attachment != Attachment::Tcx {
+        return Ok(());
+    }
+    let link = TcxLink::open_pinned(pins.link(edge.id, direction))?;
+    if link.info()?.ifindex == 0 {
+        return Ok(());
+    }
+    let link_layer = link_layer(edge, hook.place);
+    if hook.place == Place::Host {
+        // For the programs that the start puts in place of this one.
+        new.assign_slot(SlotCell {
+            ifindex: edge.host_ifindex,
+            slot,
+            link_layer,
+        })?;
+    }
+    let program = Program::load(new, Scope::Single { slot, link_layer }, &[direction])?;
+    let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
+    Ok(link.update(program)?)
+}
+
+fn link_layer(edge: &EdgeRecord, place: Place) -> LinkLayer {
+    if place != Place::Host {
+        return LinkLayer::Ethernet;
+    }
+    Route::open()
+        .and_then(|mut route| route.link(edge.host_ifindex, None))
+        .map_or(LinkLayer::Ethernet, |link| {
+            LinkLayer::from_arphrd(link.link_type)
+        })
+}
+
+/// The new ledger is complete: its maps take the place of the old ones.
+fn finish(pins: &PinDir) -> Result<(), Error> {
+    Tables::unpin(pins.path())?;
+    Tables::move_pins(&pins.next(), pins.path())?;
+    drop_next(pins)
+}
+
+fn drop_next(pins: &PinDir) -> Result<(), Error> {
+    Tables::unpin(&pins.next())?;
+    fs::remove_dir(pins.next()).map_err(|source| file(&pins.next(), source))
+}

@@ -1,0 +1,305 @@
+//! The thread that owns the engine: starts it, drains it on time, obeys, and ends it.
+
+mod begin;
+mod edges;
+mod publish;
+mod reload;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use edges::Discovered;
+use flow_model::{
+    edge::EdgeId,
+    flow::{Counts, Parity},
+    ledger::{DrainError, KernelStep},
+    page::{Pages, Region, control},
+    snapshot::Snapshot,
+};
+use net_sys::lock::Lock;
+use telemetry::{logs::EventLimit, registry::CollectorHandle};
+use tokio::sync::oneshot;
+
+use crate::{
+    command::{Command, NoticeThread},
+    config::Config,
+    discover::{EARLY, SurveyThread},
+    dump::{Closed, Dumper, Place},
+    engine::Engine,
+    error::Error,
+    families::Info,
+    pins::PinDir,
+    published::{EdgeNames, Published},
+    ready::ReadyFile,
+    settings::OnExit,
+    tally::{Cause, Fault, Tally},
+    time::monotonic,
+    watch::{Epoch, Watch},
+};
+
+/// The running system.
+#[derive(Debug)]
+pub(crate) struct Service {
+    config: Config,
+    handle: CollectorHandle,
+    engine: Engine,
+    pins: Option<PinDir>,
+    watch: Watch,
+    tally: Tally,
+    info: Info,
+    published: Published,
+    dumper: Option<Dumper>,
+    limit: EventLimit,
+    names: EdgeNames,
+    refused: BTreeMap<String, &'static str>,
+    named: BTreeMap<String, EdgeId>,
+    discovered: Option<Discovered>,
+    interface_drift: Counts,
+    epoch: Arc<Epoch>,
+    fill: [f64; 2],
+    last_drain: Instant,
+    last_resync: Instant,
+    early: Option<Cause>,
+    fresh: Vec<oneshot::Sender<()>>,
+    // In the order in which they end.
+    _ready: Option<ReadyFile>,
+    _survey: Option<SurveyThread>,
+    _notices: NoticeThread,
+    _lock: Option<Lock>,
+}
+
+/// No two early drains within this time.
+const EARLY_SPACING: Duration = Duration::from_millis(200);
+/// No two drains that readers asked for within this time.
+const FRESH_SPACING: Duration = Duration::from_secs(1);
+/// How often fill is looked at, whatever the notices say.
+const FILL_PERIOD: Duration = Duration::from_secs(1);
+
+impl Service {
+    /// Drains and obeys until told to stop.
+    pub(crate) fn run(mut self, commands: &Receiver<Command>) -> Result<(), Error> {
+        loop {
+            match commands.recv_timeout(self.next_wake()) {
+                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return self.stop(),
+                Ok(Command::Notice(_)) => self.early = Some(Cause::Fill),
+                Ok(Command::Fresh(reply)) => self.fresh.push(reply),
+                Ok(Command::Reload(config)) => self.reload(*config),
+                Ok(Command::Device(change)) => self.device(change),
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_at_fill();
+                    self.hook_known(true);
+                }
+            }
+            if let Some(cause) = self.due() {
+                self.drain(cause)?;
+            }
+            if self.last_resync.elapsed() >= self.config.settings().resync_interval {
+                self.resync();
+            }
+        }
+    }
+
+    fn next_wake(&self) -> Duration {
+        let elapsed = self.last_drain.elapsed();
+        let until = |period: Duration| period.saturating_sub(elapsed);
+        let mut wake = until(self.config.interval()).min(FILL_PERIOD);
+        if self.early.is_some() {
+            wake = wake.min(until(EARLY_SPACING));
+        }
+        if !self.fresh.is_empty() {
+            wake = wake.min(until(FRESH_SPACING));
+        }
+        if self.has_early() {
+            wake = wake.min(EARLY);
+        }
+        wake
+    }
+
+    /// Whether a drain is due, and why if it is ahead of its time.
+    fn due(&self) -> Option<Option<Cause>> {
+        let elapsed = self.last_drain.elapsed();
+        if elapsed >= self.config.interval() {
+            return Some(None);
+        }
+        if self.early.is_some() && elapsed >= EARLY_SPACING {
+            return Some(self.early);
+        }
+        (!self.fresh.is_empty() && elapsed >= FRESH_SPACING).then_some(Some(Cause::Fresh))
+    }
+
+    fn open_parity(&self) -> Parity {
+        Parity::of(
+            self.engine
+                .ledger()
+                .pages()
+                .load(Region::Control, control::EPOCH),
+        )
+    }
+
+    fn look_at_fill(&mut self) {
+        let fill = self.engine.reader().fill(self.open_parity());
+        let mark = f64::from(self.config.settings().early_drain_percent) / 100.0;
+        if fill.v4 >= mark || fill.v6 >= mark {
+            self.early = Some(Cause::Fill);
+        }
+    }
+
+    /// One epoch. A step that the kernel refuses is counted and tried again at the next.
+    fn drain(&mut self, cause: Option<Cause>) -> Result<(), Error> {
+        let late = self.last_drain.elapsed() >= 2 * self.config.interval();
+        self.last_drain = Instant::now();
+        let fill = self.engine.reader().fill(self.open_parity());
+        self.fill = [fill.v4, fill.v6];
+        self.early = None;
+        match self.drain_once() {
+            Ok(snapshot) => {
+                self.note_drain(cause, late);
+                self.publish(&snapshot)?;
+                for reader in self.fresh.drain(..) {
+                    // A reader that went away needs no answer.
+                    reader.send(()).ok();
+                }
+            }
+            Err(Error::Drain(DrainError::Kernel { step, source })) => {
+                self.tally.fault(fault_of(step));
+                tracing::warn!(error = %source, step = step.as_str(), "A drain could not be finished; it is tried again");
+            }
+            Err(error) => return Err(error),
+        }
+        self.handle.beat();
+        Ok(())
+    }
+
+    fn drain_once(&mut self) -> Result<Arc<Snapshot>, Error> {
+        let clock = self.engine.tables().clock()?;
+        self.watch.start(clock);
+        let mut drained = self.engine.drain(&mut self.watch)?;
+        if drained.resumed.is_some() {
+            drained = self.engine.drain(&mut self.watch)?;
+        }
+        self.epoch = Arc::new(self.watch.take_epoch());
+        if let Some(dumper) = &self.dumper {
+            dumper.offer(Closed {
+                number: drained.epoch,
+                flows: Arc::clone(&self.epoch),
+                names: Arc::new(self.names.clone()),
+                clock,
+            });
+        }
+        Ok(drained.snapshot)
+    }
+
+    fn note_drain(&mut self, cause: Option<Cause>, late: bool) {
+        if let Some(cause) = cause {
+            self.tally.early(cause);
+            tracing::debug!(
+                event = "drain.early",
+                cause = cause.as_str(),
+                "Drained ahead of time"
+            );
+        }
+        let Some(course) = self.watch.course() else {
+            return;
+        };
+        self.tally.grace.observe(course.grace.as_secs_f64());
+        self.tally.collection.observe(course.whole.as_secs_f64());
+        self.handle.took(course.whole);
+        if late || course.whole > self.config.interval() {
+            self.tally.overruns += 1;
+            if let Some(suppressed) = self.limit.admit("drain.overrun", "", Instant::now()) {
+                tracing::warn!(event = "drain.overrun", took = ?course.whole, suppressed, "A drain took longer than the interval");
+            }
+        }
+    }
+
+    fn resync(&mut self) {
+        self.last_resync = Instant::now();
+        self.hook_known(true);
+        match self.engine.check_interfaces() {
+            Ok(drift) => self.interface_drift = drift,
+            Err(error) => tracing::warn!(%error, "Interface counters could not be compared"),
+        }
+        if !self.interface_drift.is_zero() {
+            let Counts { packets, bytes } = self.interface_drift;
+            self.report_violation("interface", packets, bytes);
+        }
+    }
+
+    fn report_violation(&self, law: &'static str, packets: u64, bytes: u64) {
+        if let Some(suppressed) = self.limit.admit("audit.violation", law, Instant::now()) {
+            tracing::error!(
+                event = "audit.violation",
+                law,
+                packets,
+                bytes,
+                suppressed,
+                "The sides of a law differ"
+            );
+        }
+    }
+
+    /// The last drain, and hooks left as they were asked to be.
+    fn stop(mut self) -> Result<(), Error> {
+        self.drain(None)?;
+        let detach = self.config.settings().on_exit == OnExit::Detach;
+        let Some(pins) = self.pins.clone() else {
+            self.engine.detach_all(None)?;
+            tracing::info!(event = "flows.stop", left = "nothing", "Hooks are removed");
+            return Ok(());
+        };
+        if detach {
+            self.engine.detach_all(Some(&pins))?;
+            flow_bpf::Tables::unpin(pins.path())?;
+            pins.remove()?;
+            tracing::info!(
+                event = "flows.stop",
+                left = "nothing",
+                "Hooks and pins are removed"
+            );
+        } else {
+            tracing::info!(
+                event = "flows.stop",
+                left = "counting",
+                undo = format!(
+                    "fathom flows detach --bpf-pin-dir {}",
+                    pins.path().display()
+                ),
+                "The kernel goes on counting"
+            );
+        }
+        Ok(())
+    }
+
+    fn active(&mut self) -> Option<flow_model::connections::Active> {
+        self.watch
+            .active(monotonic(), self.config.settings().connection_idle)
+    }
+}
+
+const fn fault_of(step: KernelStep) -> Fault {
+    match step {
+        KernelStep::Grace => Fault::Flip,
+        KernelStep::Clear => Fault::Clear,
+        KernelStep::Read | KernelStep::Totals | KernelStep::Folded => Fault::Read,
+    }
+}
+
+fn dumper(config: &Config) -> Result<Option<Dumper>, Error> {
+    let settings = config.settings();
+    if !settings.dump_bpf_maps {
+        return Ok(None);
+    }
+    Dumper::start(Place {
+        folder: settings.dump_dir.clone().unwrap_or_else(std::env::temp_dir),
+        keep: settings.dump_keep as usize,
+        max_bytes: settings.dump_max_bytes,
+        mode: config.flow_key(),
+    })
+    .map(Some)
+}

@@ -1,0 +1,106 @@
+//! Showing what a commit brought.
+
+use std::sync::Arc;
+
+use flow_bpf::Event;
+use flow_model::{audit::Law, snapshot::Snapshot};
+use net_sys::fdinfo;
+
+use super::Service;
+use crate::{error::Error, families::Facts, published::View, tally::Fault};
+
+impl Service {
+    /// Replaces what scrapes and the API show.
+    pub(super) fn publish(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
+        self.report_laws(snapshot);
+        let active = self.active();
+        if let Some(dumper) = &self.dumper {
+            (self.tally.dumped, self.tally.dump_failed) = dumper.results();
+        }
+        let settings = self.config.settings();
+        let facts = Facts {
+            snapshot,
+            tally: &self.tally,
+            active,
+            untracked: self.watch.untracked(),
+            fill: self.fill,
+            limits: [settings.pair_series_max, settings.max_edges],
+            events: self.events()?,
+            memory: self.memory(),
+            interface_drift: self.interface_drift,
+            refused: self.refused_by_reason(),
+            info: &self.info,
+        };
+        self.handle.publish(facts.families());
+        self.published.store(Some(Arc::new(View {
+            snapshot: Arc::clone(snapshot),
+            epoch: Arc::clone(&self.epoch),
+            names: Arc::new(self.names.clone()),
+            clock: self.engine.tables().clock().ok(),
+            mode: self.config.flow_key(),
+            refused: self
+                .refused
+                .iter()
+                .map(|(name, why)| (name.clone(), *why))
+                .collect(),
+            interface_drift: self.interface_drift,
+        })));
+        Ok(())
+    }
+
+    fn report_laws(&self, snapshot: &Snapshot) {
+        for law in Law::ALL {
+            let drift = snapshot.laws.drift(law);
+            if !drift.is_zero() {
+                self.report_violation(law.as_str(), drift.packets, drift.bytes);
+            }
+        }
+    }
+
+    fn events(&self) -> Result<Vec<(Event, u64)>, Error> {
+        let tables = self.engine.tables();
+        Event::ALL
+            .into_iter()
+            .map(|event| Ok((event, tables.events(event)?)))
+            .collect()
+    }
+
+    /// Memory by map; a map whose descriptor does not tell is left out.
+    fn memory(&self) -> Vec<(&'static str, u64)> {
+        let mut memory: Vec<(&'static str, u64)> = Vec::new();
+        for (name, fd) in self.engine.tables().descriptors() {
+            let Ok(Some(bytes)) = fdinfo::memlock(fd) else {
+                continue;
+            };
+            match memory.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => *sum += bytes,
+                None => memory.push((name, bytes)),
+            }
+        }
+        memory
+    }
+
+    fn refused_by_reason(&self) -> Vec<(&'static str, u64)> {
+        let mut reasons: Vec<(&'static str, u64)> = Vec::new();
+        for reason in self.refused.values() {
+            match reasons.iter_mut().find(|(known, _)| known == reason) {
+                Some((_, count)) => *count += 1,
+                None => reasons.push((*reason, 1)),
+            }
+        }
+        reasons
+    }
+
+    /// Counts a failure to hook an edge.
+    pub(super) fn attach_failed(&mut self, name: &str, reason: &'static str, error: &Error) {
+        self.tally.fault(Fault::Attach);
+        self.tally.attach_failed(reason);
+        self.refused.insert(name.to_owned(), reason);
+        if let Some(suppressed) =
+            self.limit
+                .admit("edge.refused", reason, std::time::Instant::now())
+        {
+            tracing::warn!(event = "edge.refused", edge = name, reason, suppressed, %error, "An edge is not counted");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a running agent takes from each epoch besides the ledger.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use flow_bpf::Clock;
+use flow_model::{
+    connections::{Active, Connections, TickClock},
+    edge::EdgeId,
+    flow::FlowEntry,
+    ledger::{Observer, Phase},
+    snapshot::Snapshot,
+};
+
+use crate::time::nanos;
+
+/// Flows of one epoch, each with the edge that it crossed.
+pub(crate) type Epoch = Vec<(EdgeId, FlowEntry)>;
+
+/// Observer of a running agent's drains.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    connections: Option<Connections>,
+    clock: Option<Clock>,
+    epoch: Epoch,
+    flipped: Option<Instant>,
+    graced: Option<Instant>,
+    cleared: Option<Instant>,
+}
+
+/// Times of one drain.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Course {
+    /// Flip to the end of the grace period.
+    pub(crate) grace: Duration,
+    /// Flip to empty maps.
+    pub(crate) whole: Duration,
+}
+
+impl Watch {
+    /// With a table for this many connections, or none.
+    pub(crate) fn new(connections: Option<usize>) -> Self {
+        Self {
+            connections: connections.map(Connections::new),
+            clock: None,
+            epoch: Vec::new(),
+            flipped: None,
+            graced: None,
+            cleared: None,
+        }
+    }
+
+    /// Starts a drain whose ticks are told by `clock`.
+    pub(crate) fn start(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+        (self.flipped, self.graced, self.cleared) = (None, None, None);
+    }
+
+    /// Takes the flows of the last committed epoch.
+    pub(crate) fn take_epoch(&mut self) -> Epoch {
+        std::mem::take(&mut self.epoch)
+    }
+
+    /// How long the last drain took, if it went from flip to cleared.
+    pub(crate) fn course(&self) -> Option<Course> {
+        let flipped = self.flipped?;
+        Some(Course {
+            grace: self.graced?.duration_since(flipped),
+            whole: self.cleared?.duration_since(flipped),
+        })
+    }
+
+    /// Active connections, if they are tracked.
+    pub(crate) fn active(&mut self, now: Duration, idle: Duration) -> Option<Active> {
+        let connections = self.connections.as_mut()?;
+        Some(connections.sweep(nanos(now), nanos(idle)))
+    }
+
+    /// Connections that found no room.
+    pub(crate) fn untracked(&self) -> u64 {
+        self.connections.as_ref().map_or(0, Connections::untracked)
+    }
+}
+
+impl Observer for Watch {
+    fn begin(&mut self, _: u64) {
+        self.epoch.clear();
+    }
+
+    fn flow(&mut self, edge: Option<EdgeId>, flow: &FlowEntry) {
+        if let Some(edge) = edge {
+            self.epoch.push((edge, *flow));
+        }
+    }
+
+    fn phase(&mut self, phase: Phase) {
+        let now = Some(Instant::now());
+        match phase {
+            Phase::Flipped => self.flipped = now,
+            Phase::Graced => self.graced = now,
+            Phase::Cleared => self.cleared = now,
+            Phase::Read | Phase::Journalled | Phase::Committed => {}
+        }
+    }
+
+    fn committed(&mut self, _: &Arc<Snapshot>) {
+        let (Some(connections), Some(clock)) = (&mut self.connections, &self.clock) else {
+            return;
+        };
+        let clock = TickClock {
+            tick: clock.last_tick(),
+            monotonic_ns: nanos(clock.monotonic()),
+            tick_ns: nanos(clock.tick()),
+        };
+        for (_, flow) in &self.epoch {
+            connections.observe(flow, &clock);
+        }
+    }
+}

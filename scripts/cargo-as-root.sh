@@ -1,0 +1,7 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Cargo that compiles as the caller and runs what it compiled as root.
+set -eu
+host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+export "CARGO_TARGET_${host}_RUNNER=$(cd "$(dirname "$0")" && pwd)/as-root.sh"
+exec "${CARGO:-cargo}" "$@"
