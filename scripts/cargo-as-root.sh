@@ -4,4 +4,6 @@
 set -eu
 host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
 export "CARGO_TARGET_${host}_RUNNER=$(cd "$(dirname "$0")" && pwd)/as-root.sh"
-exec "${CARGO:-cargo}" "$@"
+# Who is started in the background ignores SIGINT, and so would the processes that tests
+# start to see how they end.
+exec env --default-signal=HUP,INT "${CARGO:-cargo}" "$@"

@@ -11,7 +11,9 @@
 
 pub mod binary;
 pub mod crafted;
+pub mod daemon;
 pub mod document;
+pub mod exposition;
 pub mod foreign;
 pub mod kernel;
 pub mod laws;

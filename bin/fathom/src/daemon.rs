@@ -7,10 +7,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use telemetry::logs::Logs;
 use telemetry::registry::Registry;
-use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -28,17 +28,15 @@ use self::systems::Systems;
 use crate::failure::Failure;
 use crate::serving::{Listener, serve_profiles};
 use crate::settings::{Input, Told};
-use crate::{logging, version};
+use crate::{logging, runtime, version};
 
 /// Runs until a signal.
 pub(crate) fn run(input: &Input, told: Told) -> Result<(), Failure> {
     let plan = Plan::new(told)?;
     let logs = logging::install(input, &plan.process)?;
-    let runtime = runtime()?;
     let silent = |_| Ok(());
-    let life =
-        runtime.block_on(live(plan, &logs, silent, |plan, parts| reload::take(input, plan, parts)));
-    runtime.shutdown_timeout(LAST_TASKS);
+    let reload = |plan: &mut Plan, parts: Parts<'_>| reload::take(input, plan, parts);
+    let life = live(plan, &logs, silent, Some(reload));
     life.map_err(|failure| failure.logged("fathom.failed"))
 }
 
@@ -49,10 +47,7 @@ pub(crate) fn rehearse(
     announce: impl FnOnce(Option<SocketAddr>) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let logs = logging::install(input, &plan.process)?;
-    let runtime = runtime()?;
-    let life = runtime.block_on(live(plan, &logs, announce, |_, _| {}));
-    runtime.shutdown_timeout(LAST_TASKS);
-    life
+    live(plan, &logs, announce, None::<fn(&mut Plan, Parts<'_>)>)
 }
 
 /// What a reload may change.
@@ -64,58 +59,102 @@ pub(crate) struct Parts<'a> {
     push: &'a mut Push,
 }
 
-/// Runs a plan on the present runtime until a signal; `reload` is called for each SIGHUP.
-async fn live(
-    mut plan: Plan,
+/// From the first to the last moment. A life without `reload` ends at SIGHUP as well.
+fn live(
+    plan: Plan,
     logs: &Logs,
     announce: impl FnOnce(Option<SocketAddr>) -> Result<(), Failure>,
-    mut reload: impl FnMut(&mut Plan, Parts<'_>),
+    reload: Option<impl FnMut(&mut Plan, Parts<'_>)>,
 ) -> Result<(), Failure> {
-    let mut signals = Signals::listen()?;
-    let stop = CancellationToken::new();
-    let registry = Registry::new(version::build());
-    logs.register(&registry).map_err(Failure::bug)?;
-    let listener = Listener::bind(plan.listen, plan.process.web_config_file.clone(), &registry)?;
-    if let Some(address) = plan.profiling() {
-        serve_profiles(address, stop.clone())?;
-    }
-    let mut push = Push::start(&plan, &registry)?;
-    let mut systems = Systems::start(&plan, &registry, listener.address())?;
-    log_start(&plan, &listener);
-    announce(listener.address())?;
-    let serving = listener.serve(systems.routes(), stop.clone(), plan.deadline);
-
-    let end = plan.lifetime.map(|lifetime| Instant::now() + lifetime);
-    let life = loop {
-        tokio::select! {
-            signal = signals.next() => match signal {
-                Signal::Stop => break Ok(()),
-                Signal::Reload => {
-                    let parts = Parts { logs, registry: &registry, systems: &systems, push: &mut push };
-                    reload(&mut plan, parts);
-                }
-            },
-            () = over(end) => break Ok(()),
-            Some(ended) = systems.ended() => match ended.into_result(&plan) {
-                Ok(()) => {}
-                result => break result,
-            },
-        }
-    };
-    let ending = async {
-        systems.stop().await;
-        push.stop(plan.deadline).await;
-        stop.cancel();
-        if let Some(serving) = serving {
-            // A panic there was reported by the panic hook.
-            drop(serving.await);
-        }
-    };
-    tokio::select! {
-        ended = timeout(plan.deadline + GRACE, ending) => ended.map_err(|_| overdue(plan.deadline))?,
-        () = signals.again() => return Err(Failure::unavailable(anyhow!("A second signal ended the wait for a good end"))),
-    }
+    let runtime = runtime::start(WORKERS)?;
+    let life = runtime.block_on(async {
+        let mut life = Life::begin(plan, logs, announce)?;
+        let reason = life.go_on(reload).await;
+        let ended = life.end().await;
+        reason.and(ended)
+    });
+    runtime.shutdown_timeout(LAST_TASKS);
     life
+}
+
+/// Everything that lives.
+#[derive(Debug)]
+struct Life<'a> {
+    plan: Plan,
+    logs: &'a Logs,
+    signals: Signals,
+    registry: Registry,
+    push: Push,
+    systems: Systems,
+    serving: Option<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl<'a> Life<'a> {
+    /// Signals come first, so that none is missed; then what can fail without a trace, the
+    /// listener; then what attaches to the kernel.
+    fn begin(
+        plan: Plan,
+        logs: &'a Logs,
+        announce: impl FnOnce(Option<SocketAddr>) -> Result<(), Failure>,
+    ) -> Result<Self, Failure> {
+        let signals = Signals::listen()?;
+        let stop = CancellationToken::new();
+        let registry = Registry::new(version::build());
+        logs.register(&registry).map_err(Failure::bug)?;
+        let web_config = plan.process.web_config_file.clone();
+        let listener = Listener::bind(plan.listen, web_config, &registry)?;
+        if let Some(address) = plan.profiling() {
+            serve_profiles(address, stop.clone())?;
+        }
+        let push = Push::start(&plan, &registry)?;
+        let address = listener.address();
+        log_start(&plan, address);
+        let systems = Systems::start(&plan, &registry, address)?;
+        announce(address)?;
+        let serving = listener.serve(systems.routes(), stop.clone(), plan.deadline);
+        Ok(Self { plan, logs, signals, registry, push, systems, serving, stop })
+    }
+
+    /// Until there is a reason to end.
+    async fn go_on(
+        &mut self,
+        mut reload: Option<impl FnMut(&mut Plan, Parts<'_>)>,
+    ) -> Result<(), Failure> {
+        let end = self.plan.lifetime.map(|lifetime| Instant::now() + lifetime);
+        loop {
+            tokio::select! {
+                signal = self.signals.next() => match (signal, &mut reload) {
+                    (Signal::Reload, Some(reload)) => {
+                        let Self { plan, logs, registry, systems, push, .. } = self;
+                        reload(plan, Parts { logs, registry, systems, push });
+                    }
+                    _ => return Ok(()),
+                },
+                () = over(end) => return Ok(()),
+                Some(ended) = self.systems.ended() => ended.into_result(&self.plan)?,
+            }
+        }
+    }
+
+    /// In good order within the deadline, or at once at a second signal. The listener goes
+    /// last: what was counted at the end can still be scraped.
+    async fn end(mut self) -> Result<(), Failure> {
+        let deadline = self.plan.deadline;
+        let ending = async {
+            self.systems.stop().await;
+            self.push.stop(deadline).await;
+            self.stop.cancel();
+            if let Some(serving) = self.serving {
+                // A panic there was reported by the panic hook.
+                drop(serving.await);
+            }
+        };
+        tokio::select! {
+            ended = timeout(deadline + GRACE, ending) => ended.map_err(|_| overdue(deadline)),
+            () = self.signals.again() => Err(impatient()),
+        }
+    }
 }
 
 /// Waits for the end of a life that has one.
@@ -126,19 +165,18 @@ async fn over(at: Option<Instant>) {
     }
 }
 
-fn log_start(plan: &Plan, listener: &Listener) {
-    let listen = listener.address().map(tracing::field::display);
+fn log_start(plan: &Plan, listen: Option<SocketAddr>) {
+    let listen = listen.map(tracing::field::display);
     tracing::info!(event = "fathom.start", version = version::build().version, listen, "Started");
     for key in &plan.unused {
         tracing::warn!(event = "config.unused", key, "The agent does not use this key");
     }
 }
 
-fn runtime() -> Result<Runtime, Failure> {
-    let built = Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-    built
-        .context("the runtime can't start; check the limit of processes")
-        .map_err(Failure::unavailable)
+fn impatient() -> Failure {
+    Failure::unavailable(anyhow!(
+        "a second signal cut the end short; what is pinned goes on counting"
+    ))
 }
 
 fn overdue(deadline: Duration) -> Failure {

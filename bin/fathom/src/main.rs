@@ -14,6 +14,7 @@ mod manual;
 mod oneshot;
 mod output;
 mod pins;
+mod runtime;
 mod serving;
 mod settings;
 mod table;
@@ -28,6 +29,7 @@ use crate::settings::{Input, Told};
 fn main() -> ExitCode {
     failure::exit_code(|| {
         serving::choose_cryptography()?;
+        logging::adopt_libbpf();
         let input = Input::of_process();
         let told = input.read()?;
         run(&input, told)

@@ -2,26 +2,25 @@
 
 use std::sync::mpsc::SyncSender;
 
-use anyhow::Context;
 use axum::Router;
 use flow::document::Document;
 use flow::{Command, Config};
 use telemetry::registry::Registry;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Flows;
-use crate::daemon::signals::{Signal, Signals};
+use crate::daemon::signals::Signals;
 use crate::failure::Failure;
 use crate::serving::Listener;
-use crate::version;
+use crate::{runtime, version};
 
 /// Measures until the time is over or a signal ends it early.
 pub(crate) fn measure(flows: &Flows) -> Result<Document, Failure> {
     let duration = flows.settings.duration.unwrap_or_default();
     let config = Config::new(flows.settings.clone())?;
     let (sender, commands) = flow::channel();
-    let runtime = runtime()?;
+    let runtime = runtime::start(1)?;
     let stop = CancellationToken::new();
     serve(flows, &runtime, &stop)?;
     end_early(&runtime, sender.clone())?;
@@ -29,13 +28,6 @@ pub(crate) fn measure(flows: &Flows) -> Result<Document, Failure> {
     stop.cancel();
     runtime.shutdown_background();
     Ok(document)
-}
-
-fn runtime() -> Result<Runtime, Failure> {
-    let built = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    built
-        .context("the runtime can't start; check the limit of processes")
-        .map_err(Failure::unavailable)
 }
 
 /// Health and the process's own metrics, for whoever asked for a listener.
@@ -52,7 +44,8 @@ fn end_early(runtime: &Runtime, sender: SyncSender<Command>) -> Result<(), Failu
     let _entered = runtime.enter();
     let mut signals = Signals::listen()?;
     runtime.spawn(async move {
-        while signals.next().await != Signal::Stop {}
+        // There is nothing to reload: the end of the terminal ends the window, too.
+        signals.next().await;
         // A full queue is emptied at the next drain; the window then ends by itself.
         drop(sender.try_send(Command::Stop));
     });

@@ -64,7 +64,9 @@ const HELPED: [&str; 12] = [
 #[test]
 fn the_version_tells_revision_date_and_compiler() {
     let long = stdout(&["--version"]);
-    for word in ["fathom 0.1.0", "revision ", "built ", "rustc ", "target "] {
+    for word in
+        [concat!("fathom ", env!("CARGO_PKG_VERSION")), "revision ", "built ", "rustc ", "target "]
+    {
         assert!(long.contains(word), "{word} is not in: {long}");
     }
     assert_eq!(stdout(&["-V"]).lines().count(), 1);
@@ -255,4 +257,16 @@ fn doctor_exits_with_69_where_something_needed_is_missing() {
     assert!(table.contains("missing  btf"), "{table}");
     assert!(!table.contains('\x1b'), "colours without a terminal");
     assert!(String::from_utf8_lossy(&output.stderr).contains("btf"));
+}
+
+#[test]
+fn a_full_disk_is_a_failure() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = Plain::new(env!("CARGO_BIN_EXE_fathom"))
+        .args(["config", "print", "--defaults"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(69), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("stdout can't be written"));
 }

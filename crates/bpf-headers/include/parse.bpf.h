@@ -92,6 +92,9 @@ static __always_inline bool parse_hot_ipv4(const void *data, const void *end, st
 
 	if (ip->version_ihl != 0x45 || ip->fragment & bpf_htons(0x3fff))
 		return false;
+	/* Before 6.3 the verifier wants to see all of a key written, on this path too. */
+	__builtin_memset(out->src, 0, sizeof(out->src));
+	__builtin_memset(out->dst, 0, sizeof(out->dst));
 	out->src[0] = ip->src;
 	out->dst[0] = ip->dst;
 	out->protocol = ip->protocol;

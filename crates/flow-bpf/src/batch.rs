@@ -25,7 +25,11 @@ const LIMIT: usize = 1 << 22;
 
 impl<K: Copy + Default, V: Copy + Default> Slab<K, V> {
     pub(crate) fn new() -> Self {
-        Self { keys: vec![K::default(); START], values: vec![V::default(); START] }
+        Self::with_room(START)
+    }
+
+    fn with_room(room: usize) -> Self {
+        Self { keys: vec![K::default(); room], values: vec![V::default(); room] }
     }
 
     /// Shows every element of a map without removing it.
@@ -177,4 +181,66 @@ pub(crate) fn read_array<V: Copy>(
         return Err(io::Error::last_os_error());
     }
     if read == count { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use libbpf_rs::{MapCore, MapFlags, MapHandle, MapType};
+
+    use super::{Slab, read_array, update};
+
+    fn map(kind: MapType, value: u32, entries: u32) -> MapHandle {
+        let options = libbpf_sys::bpf_map_create_opts {
+            sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+            ..Default::default()
+        };
+        MapHandle::create(kind, Some("batch_test"), 4, value, entries, &options).unwrap()
+    }
+
+    fn numbers(map: &MapHandle, slab: &mut Slab<u32, u32>) -> Vec<u32> {
+        let mut numbers = Vec::new();
+        slab.read(map.as_fd(), "batch_test", &mut |key, value| {
+            assert_eq!(*value, key + 1);
+            numbers.push(*key);
+        })
+        .unwrap();
+        numbers.sort_unstable();
+        numbers
+    }
+
+    #[test]
+    #[ignore = "root: makes maps"]
+    fn a_slab_too_small_for_a_bucket_grows_and_reads_each_element_once() {
+        let map = map(MapType::Hash, 4, 512);
+        for key in 0..512_u32 {
+            let value = (key + 1).to_ne_bytes();
+            map.update(&key.to_ne_bytes(), &value, MapFlags::ANY).unwrap();
+        }
+        let mut slab = Slab::with_room(1);
+        assert_eq!(numbers(&map, &mut slab), (0..512).collect::<Vec<_>>());
+        assert!(slab.keys.len() > 1, "one of 512 buckets holds two of 512 elements");
+
+        Slab::<u32, u32>::with_room(1).clear(map.as_fd(), "batch_test").unwrap();
+        assert_eq!(numbers(&map, &mut slab), []);
+        slab.clear(map.as_fd(), "batch_test").unwrap();
+    }
+
+    #[test]
+    #[ignore = "root: makes maps"]
+    fn an_array_is_read_from_any_index_to_its_end() {
+        let map = map(MapType::Array, 8, 100);
+        let keys: Vec<_> = (0..100_u32).map(u32::to_ne_bytes).collect();
+        let values: Vec<_> = (0..100_u64).map(|n| (n * n).to_ne_bytes()).collect();
+        update(&map, &keys, &values).unwrap();
+        for (first, count) in [(0, 100), (0, 1), (1, 99), (99, 1), (40, 7)] {
+            let mut read = vec![0_u64; count as usize];
+            read_array(map.as_fd(), first, count, &mut read).unwrap();
+            let expected: Vec<_> = (first..first + count).map(|n| u64::from(n * n)).collect();
+            assert_eq!(read, expected);
+        }
+        let beyond = read_array(map.as_fd(), 99, 2, &mut [0_u64; 2]);
+        assert!(beyond.is_err(), "there is one element from 99 on");
+    }
 }

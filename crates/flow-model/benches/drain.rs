@@ -1,8 +1,5 @@
 //! How many flows a core aggregates in a second, from the sink to the commit.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a benchmark that can't go on shall stop"
-)]
+#![expect(clippy::unwrap_used, reason = "a benchmark that can't go on shall stop")]
 
 use std::convert::Infallible;
 use std::hint::black_box;
@@ -62,10 +59,7 @@ fn flow(n: u32, pairs: u32) -> FlowEntry {
             protocol: 6,
             fragment: false,
         },
-        counts: Counts {
-            packets: 10,
-            bytes: 9000,
-        },
+        counts: Counts { packets: 10, bytes: 9000 },
         first: 0,
         last: 1,
         syn: 0,
@@ -97,9 +91,7 @@ fn ledger(kernel: &mut Repeating) -> Ledger<Memory> {
 
 fn drain(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("drain");
-    group
-        .throughput(Throughput::Elements(FLOWS.into()))
-        .sample_size(20);
+    group.throughput(Throughput::Elements(FLOWS.into())).sample_size(20);
     for (name, pairs) in [("known_pairs", 10_000), ("ten_times_too_many_pairs", FLOWS)] {
         let mut kernel = Repeating((0..FLOWS).map(|n| flow(n, pairs)).collect());
         let mut ledger = ledger(&mut kernel);

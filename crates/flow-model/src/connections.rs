@@ -29,12 +29,10 @@ impl TickClock {
     pub const fn monotonic_ns(&self, tick: u32) -> u64 {
         let ago = self.tick.wrapping_sub(tick);
         if ago <= u32::MAX / 2 {
-            self.monotonic_ns
-                .saturating_sub(self.tick_ns.saturating_mul(ago as u64))
+            self.monotonic_ns.saturating_sub(self.tick_ns.saturating_mul(ago as u64))
         } else {
             let ahead = tick.wrapping_sub(self.tick) as u64;
-            self.monotonic_ns
-                .saturating_add(self.tick_ns.saturating_mul(ahead))
+            self.monotonic_ns.saturating_add(self.tick_ns.saturating_mul(ahead))
         }
     }
 }
@@ -74,11 +72,7 @@ struct Connection {
 impl Connections {
     /// An empty table with room for `capacity` connections.
     pub fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            table: HashMap::new(),
-            untracked: 0,
-        }
+        Self { capacity, table: HashMap::new(), untracked: 0 }
     }
 
     /// Takes note of one flow of an epoch. Flows without ports of their own are none.
@@ -91,11 +85,7 @@ impl Connections {
         if let Some(known) = self.table.get_mut(&key) {
             known.update(flow, sender, last_ns);
         } else if room {
-            let mut new = Connection {
-                last_ns,
-                fins: [false; 2],
-                reset: false,
-            };
+            let mut new = Connection { last_ns, fins: [false; 2], reset: false };
             new.update(flow, sender, last_ns);
             self.table.insert(key, new);
         } else {
@@ -110,11 +100,7 @@ impl Connections {
         self.table.retain(|key, connection| {
             let kept = now_ns.saturating_sub(connection.last_ns) <= idle_ns;
             if kept && !connection.ended() {
-                *if key.tcp {
-                    &mut active.tcp
-                } else {
-                    &mut active.udp
-                } += 1;
+                *if key.tcp { &mut active.tcp } else { &mut active.udp } += 1;
             }
             kept
         });
@@ -148,19 +134,9 @@ impl Key {
         if flow.key.fragment {
             return None;
         }
-        let (src, dst) = (
-            (flow.key.src, flow.key.src_port),
-            (flow.key.dst, flow.key.dst_port),
-        );
+        let (src, dst) = ((flow.key.src, flow.key.src_port), (flow.key.dst, flow.key.dst_port));
         let sender = usize::from(src > dst);
-        Some((
-            Self {
-                low: src.min(dst),
-                high: src.max(dst),
-                tcp,
-            },
-            sender,
-        ))
+        Some((Self { low: src.min(dst), high: src.max(dst), tcp }, sender))
     }
 }
 

@@ -91,6 +91,15 @@ pub enum Attachment {
     Clsact = 2,
     /// By a cgroup link.
     Cgroup = 3,
+    /// By a filter under a clsact qdisc that we made.
+    ClsactOwn = 4,
+}
+
+impl Attachment {
+    /// Whether a filter holds the hook.
+    pub const fn is_filter(self) -> bool {
+        matches!(self, Self::Clsact | Self::ClsactOwn)
+    }
 }
 
 /// One hook of an edge; a single word in its record.
@@ -119,11 +128,7 @@ pub struct Identity {
 
 impl Identity {
     /// Nobody.
-    pub const EMPTY: Self = Self {
-        name: Text::EMPTY,
-        namespace: Text::EMPTY,
-        uid: Text::EMPTY,
-    };
+    pub const EMPTY: Self = Self { name: Text::EMPTY, namespace: Text::EMPTY, uid: Text::EMPTY };
 
     /// Whether both are the same pod as far as series labels can tell.
     pub fn same_pod(&self, other: &Self) -> bool {
@@ -182,16 +187,34 @@ pub(crate) const fn upper(word: u64) -> u32 {
     (word >> 32) as u32
 }
 
-const PLACES: [Place; 5] = [
-    Place::None,
-    Place::Host,
-    Place::Pod,
-    Place::Nic,
-    Place::Cgroup,
-];
-const ATTACHMENTS: [Attachment; 4] = [
+const PLACES: [Place; 5] = [Place::None, Place::Host, Place::Pod, Place::Nic, Place::Cgroup];
+const ATTACHMENTS: [Attachment; 5] = [
     Attachment::None,
     Attachment::Tcx,
     Attachment::Clsact,
     Attachment::Cgroup,
+    Attachment::ClsactOwn,
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_hook_survives_its_word() {
+        for place in PLACES {
+            for attachment in ATTACHMENTS {
+                let hook = Hook { place, attachment, preference: 7, handle: 0xfa7 };
+                assert_eq!(Hook::from_word(hook.to_word()), Some(hook));
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_their_places_in_the_tables() {
+        assert!(PLACES.iter().enumerate().all(|(at, place)| *place as usize == at));
+        assert!(ATTACHMENTS.iter().enumerate().all(|(at, held)| *held as usize == at));
+        let beyond = ATTACHMENTS.len() as u64;
+        assert_eq!(Hook::from_word(beyond << 8), None);
+    }
+}

@@ -41,11 +41,7 @@ impl Parity {
 
     /// The parity that `epoch` writes to.
     pub const fn of(epoch: u64) -> Self {
-        if epoch.is_multiple_of(2) {
-            Self::Even
-        } else {
-            Self::Odd
-        }
+        if epoch.is_multiple_of(2) { Self::Even } else { Self::Odd }
     }
 }
 
@@ -121,14 +117,8 @@ pub enum Protocol {
 
 impl Protocol {
     /// Every value, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
-        Self::Tcp,
-        Self::Udp,
-        Self::Icmp,
-        Self::Icmpv6,
-        Self::Sctp,
-        Self::Other,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Tcp, Self::Udp, Self::Icmp, Self::Icmpv6, Self::Sctp, Self::Other];
 
     /// The value that stands for an IANA protocol number.
     pub const fn of(number: u8) -> Self {
@@ -189,10 +179,7 @@ pub struct Counts {
 
 impl Counts {
     /// Nothing counted.
-    pub const ZERO: Self = Self {
-        packets: 0,
-        bytes: 0,
-    };
+    pub const ZERO: Self = Self { packets: 0, bytes: 0 };
 
     /// Whether neither a packet nor a byte was counted.
     pub const fn is_zero(self) -> bool {

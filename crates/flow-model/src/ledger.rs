@@ -185,9 +185,7 @@ impl<P: Pages> Ledger<P> {
 
     /// Edges that are live or draining, by slot.
     pub fn edges(&self) -> impl Iterator<Item = EdgeRecord> {
-        self.roster
-            .counting_slots()
-            .filter_map(|slot| self.record(slot))
+        self.roster.counting_slots().filter_map(|slot| self.record(slot))
     }
 
     /// Reads a record. Records were checked when the ledger was opened; one that someone

@@ -14,14 +14,9 @@ impl Prefix {
     /// A range; bits of `address` behind `length` are ignored.
     pub const fn new(address: IpAddr, length: u8) -> Result<Self, PrefixError> {
         if length > width(address) {
-            return Err(PrefixError::Length {
-                max: width(address),
-            });
+            return Err(PrefixError::Length { max: width(address) });
         }
-        Ok(Self {
-            network: address,
-            length,
-        })
+        Ok(Self { network: address, length })
     }
 
     /// Whether the address lies in the range. Families never match each other.
@@ -99,10 +94,7 @@ mod tests {
     use super::{Prefix, PrefixError, Prefixes};
 
     fn holds(range: &str, address: &str) -> bool {
-        range
-            .parse::<Prefix>()
-            .unwrap()
-            .contains(address.parse().unwrap())
+        range.parse::<Prefix>().unwrap().contains(address.parse().unwrap())
     }
 
     #[test]
@@ -120,18 +112,9 @@ mod tests {
 
     #[test]
     fn impossible_ranges_are_refused_with_the_limit() {
-        assert_eq!(
-            "10.0.0.0/33".parse::<Prefix>(),
-            Err(PrefixError::Length { max: 32 })
-        );
-        assert_eq!(
-            "::/129".parse::<Prefix>(),
-            Err(PrefixError::Length { max: 128 })
-        );
-        assert_eq!(
-            "::/-1".parse::<Prefix>(),
-            Err(PrefixError::Length { max: 128 })
-        );
+        assert_eq!("10.0.0.0/33".parse::<Prefix>(), Err(PrefixError::Length { max: 32 }));
+        assert_eq!("::/129".parse::<Prefix>(), Err(PrefixError::Length { max: 128 }));
+        assert_eq!("::/-1".parse::<Prefix>(), Err(PrefixError::Length { max: 128 }));
         assert_eq!("pods/8".parse::<Prefix>(), Err(PrefixError::Address));
     }
 

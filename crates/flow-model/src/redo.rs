@@ -36,11 +36,7 @@ impl AfterImage {
     }
 
     fn encode(&self) -> [u64; REDO_WORDS] {
-        let region = if matches!(self.region, Region::Pairs) {
-            PAIRS
-        } else {
-            EDGE_BOOK
-        };
+        let region = if matches!(self.region, Region::Pairs) { PAIRS } else { EDGE_BOOK };
         let [a, b, c, d, e] = self.words;
         let place = u64::from(region)
             | u64::from(self.length) << 8
@@ -137,10 +133,7 @@ impl Log {
             return Err(CorruptLog::Magic);
         }
         if found != epoch {
-            return Err(CorruptLog::Epoch {
-                found,
-                wanted: epoch,
-            });
+            return Err(CorruptLog::Epoch { found, wanted: epoch });
         }
         let room = geometry.records(Region::Redo) - 1;
         let count = usize::try_from(count).ok().filter(|count| *count <= room);

@@ -156,11 +156,7 @@ impl PairSeries {
 
     /// Distinct pairs in the epoch being drained.
     pub(crate) fn distinct(&self) -> usize {
-        let known = self
-            .cells
-            .iter()
-            .filter(|cell| !cell.delta.is_zero())
-            .count();
+        let known = self.cells.iter().filter(|cell| !cell.delta.is_zero()).count();
         known + self.epoch.newcomers.len()
     }
 
@@ -171,21 +167,13 @@ impl PairSeries {
 
     /// The numbers of the records in use.
     pub(crate) fn records(&self) -> impl Iterator<Item = usize> {
-        let used = self
-            .cells
-            .iter()
-            .enumerate()
-            .filter(|(_, cell)| cell.owner.is_some());
+        let used = self.cells.iter().enumerate().filter(|(_, cell)| cell.owner.is_some());
         used.map(|(cell, _)| cell + Geometry::RESERVED_PAIRS)
     }
 
     fn seat(&mut self, cell: usize, key: PairKey, owner: EdgeId, now_ns: u64) {
         self.index.insert(key, cell as u32);
-        self.cells[cell] = Cell {
-            owner: Some((key, owner)),
-            active_ns: now_ns,
-            ..Cell::default()
-        };
+        self.cells[cell] = Cell { owner: Some((key, owner)), active_ns: now_ns, ..Cell::default() };
         *self.owned.entry(owner).or_default() += 1;
     }
 
@@ -213,10 +201,7 @@ impl PairSeries {
 impl EpochPairs {
     /// The owner is the oldest edge that carried the pair, whatever the order of reading.
     fn add_newcomer(&mut self, key: PairKey, edge: EdgeId, counts: Counts) {
-        let newcomer = self.newcomers.entry(key).or_insert(Newcomer {
-            counts: Counts::ZERO,
-            edge,
-        });
+        let newcomer = self.newcomers.entry(key).or_insert(Newcomer { counts: Counts::ZERO, edge });
         newcomer.counts += counts;
         newcomer.edge = newcomer.edge.min(edge);
     }

@@ -14,26 +14,17 @@ use crate::flow::Counts;
 pub const fn on_wire(len: u32, headers: u32, gso_size: u32) -> Counts {
     let payload = len.saturating_sub(headers);
     if gso_size == 0 || payload == 0 {
-        return Counts {
-            packets: 1,
-            bytes: len as u64,
-        };
+        return Counts { packets: 1, bytes: len as u64 };
     }
     let frames = payload.div_ceil(gso_size) as u64;
-    Counts {
-        packets: frames,
-        bytes: len as u64 + (frames - 1) * headers as u64,
-    }
+    Counts { packets: frames, bytes: len as u64 + (frames - 1) * headers as u64 }
 }
 
 /// The same when the headers were not understood: the kernel's own number of segments
 /// tells the frames, the repeated headers stay unknown and uncounted.
 pub const fn on_wire_unparsed(len: u32, gso_segs: u16) -> Counts {
     let frames = if gso_segs == 0 { 1 } else { gso_segs as u64 };
-    Counts {
-        packets: frames,
-        bytes: len as u64,
-    }
+    Counts { packets: frames, bytes: len as u64 }
 }
 
 #[cfg(test)]
@@ -47,9 +38,7 @@ mod tests {
         let (head, payload) = buffer.split_at(headers);
         let mut frames = vec![head.to_vec()];
         for &octet in payload {
-            let full = frames
-                .last()
-                .is_some_and(|frame| frame.len() == headers + gso_size);
+            let full = frames.last().is_some_and(|frame| frame.len() == headers + gso_size);
             if full {
                 frames.push(head.to_vec());
             }
@@ -85,30 +74,12 @@ mod tests {
 
     #[test]
     fn unparsed_headers_keep_the_length_and_trust_the_segment_count() {
-        assert_eq!(
-            on_wire_unparsed(65_226, 45),
-            Counts {
-                packets: 45,
-                bytes: 65_226
-            }
-        );
-        assert_eq!(
-            on_wire_unparsed(60, 0),
-            Counts {
-                packets: 1,
-                bytes: 60
-            }
-        );
+        assert_eq!(on_wire_unparsed(65_226, 45), Counts { packets: 45, bytes: 65_226 });
+        assert_eq!(on_wire_unparsed(60, 0), Counts { packets: 1, bytes: 60 });
     }
 
     #[test]
     fn a_full_tcp_buffer_over_ethernet_gains_its_repeated_headers() {
-        assert_eq!(
-            on_wire(66 + 14_480, 66, 1448),
-            Counts {
-                packets: 10,
-                bytes: 14_480 + 660
-            }
-        );
+        assert_eq!(on_wire(66 + 14_480, 66, 1448), Counts { packets: 10, bytes: 14_480 + 660 });
     }
 }

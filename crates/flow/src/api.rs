@@ -61,21 +61,14 @@ impl IntoResponse for Failure {
 impl Api {
     fn view(&self) -> Result<Arc<View>, Failure> {
         self.published.load_full().ok_or_else(|| {
-            Failure(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "recovery is not done yet".into(),
-            )
+            Failure(StatusCode::SERVICE_UNAVAILABLE, "recovery is not done yet".into())
         })
     }
 
     /// Has the open epoch drained; concurrent callers share one drain.
     async fn refresh(&self) -> Result<(), Failure> {
-        let busy = || {
-            Failure(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the drain is busy; try again".into(),
-            )
-        };
+        let busy =
+            || Failure(StatusCode::SERVICE_UNAVAILABLE, "the drain is busy; try again".into());
         let (reply, done) = oneshot::channel();
         match self.sender.try_send(Command::Fresh(reply)) {
             Ok(()) => done.await.map_err(|_| busy()),
@@ -98,19 +91,14 @@ async fn flows(
 ) -> Result<Json<Flows>, Failure> {
     let Query(query) =
         query.map_err(|error| Failure(StatusCode::BAD_REQUEST, error.body_text()))?;
-    let query = query
-        .check()
-        .map_err(|why| Failure(StatusCode::BAD_REQUEST, why))?;
+    let query = query.check().map_err(|why| Failure(StatusCode::BAD_REQUEST, why))?;
     if query.fresh {
         api.refresh().await?;
     }
     let view = api.view()?;
     let wall = WallClock::read();
     let Some(clock) = view.clock else {
-        return Err(Failure(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "no epoch was drained yet".into(),
-        ));
+        return Err(Failure(StatusCode::SERVICE_UNAVAILABLE, "no epoch was drained yet".into()));
     };
     let mut found: Vec<(&str, &flow_model::flow::FlowEntry)> = view
         .epoch
@@ -197,11 +185,7 @@ fn hooks(edge: &flow_model::snapshot::EdgeRow) -> Vec<HookView> {
             HookView {
                 direction: direction.as_str(),
                 place: if pod { "pod" } else { "host" },
-                ifindex: if pod {
-                    record.pod_ifindex
-                } else {
-                    record.host_ifindex
-                },
+                ifindex: if pod { record.pod_ifindex } else { record.host_ifindex },
                 netns_inode: record.netns_inode,
                 packets: totals.wire.packets,
                 bytes: totals.wire.bytes,
@@ -238,10 +222,7 @@ struct Amount {
 
 impl From<Counts> for Amount {
     fn from(counts: Counts) -> Self {
-        Self {
-            packets: counts.packets,
-            bytes: counts.bytes,
-        }
+        Self { packets: counts.packets, bytes: counts.bytes }
     }
 }
 
@@ -303,12 +284,7 @@ async fn audit(State(api): State<Api>) -> Result<Json<AuditView>, Failure> {
     let laws = &view.snapshot.laws;
     let flow = laws.flow.iter().map(|check| LawView {
         edge: Some(check.edge.0),
-        ..LawView::new(
-            "flow",
-            check.direction,
-            check.totals,
-            check.committed + check.folded,
-        )
+        ..LawView::new("flow", check.direction, check.totals, check.committed + check.folded)
     });
     let ledger = Direction::ALL
         .into_iter()

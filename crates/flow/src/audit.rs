@@ -42,12 +42,7 @@ impl Passed {
                 self.least.packets,
                 self.most.packets,
             ),
-            bytes: outside(
-                hook.skb.bytes,
-                hook.wire.bytes,
-                self.least.bytes,
-                self.most.bytes,
-            ),
+            bytes: outside(hook.skb.bytes, hook.wire.bytes, self.least.bytes, self.most.bytes),
         }
     }
 }
@@ -71,29 +66,17 @@ mod tests {
     use super::*;
 
     fn reading(packets: u64) -> Reading {
-        Reading {
-            packets,
-            bytes: packets * 100,
-        }
+        Reading { packets, bytes: packets * 100 }
     }
 
     fn still(packets: u64) -> Bracket {
-        Bracket {
-            before: reading(packets),
-            after: reading(packets),
-        }
+        Bracket { before: reading(packets), after: reading(packets) }
     }
 
     fn hook(skbs: u64, packets: u64) -> Totals {
         Totals {
-            skb: Counts {
-                packets: skbs,
-                bytes: skbs * 100,
-            },
-            wire: Counts {
-                packets,
-                bytes: packets * 100,
-            },
+            skb: Counts { packets: skbs, bytes: skbs * 100 },
+            wire: Counts { packets, bytes: packets * 100 },
         }
     }
 
@@ -114,14 +97,8 @@ mod tests {
 
     #[test]
     fn traffic_during_attach_and_detach_widens_the_bracket() {
-        let opened = Bracket {
-            before: reading(10),
-            after: reading(12),
-        };
-        let closed = Bracket {
-            before: reading(20),
-            after: reading(23),
-        };
+        let opened = Bracket { before: reading(10), after: reading(12) };
+        let closed = Bracket { before: reading(20), after: reading(23) };
         let passed = Passed::between(opened, closed).unwrap();
         assert_eq!((passed.least, passed.most), (reading(8), reading(13)));
         assert_eq!(passed.drift(&hook(13, 13)), reading(0));

@@ -81,14 +81,7 @@ pub(crate) static COLLECTOR_ERRORS: Metric = Metric::counter(
 pub(crate) static TRACKING_INFO: Metric = Metric::info(
     "kubeadapt_connection_tracking_info",
     "How flows are counted; the value is always 1.",
-    &[
-        "enabled",
-        "flow_key",
-        "drain",
-        "overflow",
-        "node",
-        "daemonset_pod_uid",
-    ],
+    &["enabled", "flow_key", "drain", "overflow", "node", "daemonset_pod_uid"],
 );
 
 pub(crate) static TX_BYTES: Metric = Metric::counter(
@@ -151,12 +144,8 @@ pub(crate) static RETIRED_PACKETS: Metric = Metric::counter(
     "Final amounts of series no longer exposed. A step function: no rate() of it.",
     &["family", "direction"],
 );
-pub(crate) static SERIES: Metric = Metric::gauge(
-    "fathom_flows_series",
-    Unit::Count("{series}"),
-    "Exposed series.",
-    &["family"],
-);
+pub(crate) static SERIES: Metric =
+    Metric::gauge("fathom_flows_series", Unit::Count("{series}"), "Exposed series.", &["family"]);
 pub(crate) static SERIES_REFUSED: Metric = Metric::counter(
     "fathom_flows_series_refused_total",
     Unit::Count("{event}"),

@@ -59,10 +59,7 @@ impl NoticeThread {
             .name("flows-notices".into())
             .spawn(move || forward(notices, &commands, &stopped))
             .map_err(|_| Error::Thread("flows-notices"))?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
+        Ok(Self { stop, thread: Some(thread) })
     }
 }
 

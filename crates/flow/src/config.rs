@@ -10,7 +10,7 @@ use flow_model::{
 
 use crate::{
     error::Error,
-    settings::{Attach, Discover, FlowKey, HostTraffic, Settings},
+    settings::{Attach, AutoOnOff, Discover, FlowKey, HostTraffic, Settings},
     time::nanos,
 };
 
@@ -24,11 +24,7 @@ impl Config {
     /// Checks what single flags can't know. Every problem is told in one pass.
     pub fn new(settings: Settings) -> Result<Self, Error> {
         let problems = problems(&settings);
-        if problems.is_empty() {
-            Ok(Self { settings })
-        } else {
-            Err(Error::Settings(problems))
-        }
+        if problems.is_empty() { Ok(Self { settings }) } else { Err(Error::Settings(problems)) }
     }
 
     /// The settings as given.
@@ -142,31 +138,22 @@ fn problems(settings: &Settings) -> Vec<String> {
     let mut refuse = |text: String| problems.push(text);
     let named = settings.pod_edge.len() + settings.netns.len();
     if named > settings.max_edges as usize {
-        refuse(format!(
-            "max_edges: {named} edges are named, {} allowed",
-            settings.max_edges
-        ));
+        refuse(format!("max_edges: {named} edges are named, {} allowed", settings.max_edges));
     }
     if settings.peer_cidr.len() > 32 {
-        refuse(format!(
-            "peer_cidr: {} ranges, at most 32",
-            settings.peer_cidr.len()
-        ));
+        refuse(format!("peer_cidr: {} ranges, at most 32", settings.peer_cidr.len()));
     }
     if settings.ignore_peer.len() > 64 {
-        refuse(format!(
-            "ignore_peer: {} ranges, at most 64",
-            settings.ignore_peer.len()
-        ));
+        refuse(format!("ignore_peer: {} ranges, at most 64", settings.ignore_peer.len()));
     }
-    if matches!(
-        settings.host_traffic,
-        HostTraffic::Cgroup | HostTraffic::Nic
-    ) {
+    if matches!(settings.host_traffic, HostTraffic::Cgroup | HostTraffic::Nic) {
         refuse(
             "host_traffic: counting the host's own traffic needs a later release; use auto or off"
                 .into(),
         );
+    }
+    if settings.kube == AutoOnOff::On {
+        refuse("kube: the pod index needs a later release; use auto or off".into());
     }
     if settings.discover == Discover::Off && named == 0 {
         refuse(

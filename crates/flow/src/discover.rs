@@ -70,14 +70,7 @@ impl SurveyThread {
             })
             .map_err(|_| Error::Thread("flows-survey"))?;
         let (waker, crossings) = opened.recv().map_err(|_| Error::Thread("flows-survey"))??;
-        Ok((
-            Self {
-                stop,
-                waker,
-                thread: Some(thread),
-            },
-            crossings,
-        ))
+        Ok((Self { stop, waker, thread: Some(thread) }, crossings))
     }
 }
 
@@ -101,15 +94,8 @@ struct Reporter {
 
 impl Reporter {
     fn new(survey: Survey, crossings: Vec<Crossing>, commands: SyncSender<Command>) -> Self {
-        let known = crossings
-            .into_iter()
-            .map(|crossing| (crossing.key, crossing))
-            .collect();
-        Self {
-            survey,
-            known,
-            commands,
-        }
+        let known = crossings.into_iter().map(|crossing| (crossing.key, crossing)).collect();
+        Self { survey, known, commands }
     }
 
     fn run(mut self, stopped: &AtomicBool) {
@@ -152,20 +138,14 @@ impl Reporter {
                 return true;
             }
         };
-        let now: BTreeMap<Key, Crossing> = listed
+        let now: BTreeMap<Key, Crossing> =
+            listed.into_iter().map(|crossing| (crossing.key, crossing)).collect();
+        let gone: Vec<Key> =
+            self.known.keys().filter(|key| !now.contains_key(key)).copied().collect();
+        let changes = gone
             .into_iter()
-            .map(|crossing| (crossing.key, crossing))
-            .collect();
-        let gone: Vec<Key> = self
-            .known
-            .keys()
-            .filter(|key| !now.contains_key(key))
-            .copied()
-            .collect();
-        let changes = gone.into_iter().map(Change::Vanished).chain(
-            now.values()
-                .map(|crossing| Change::Changed(Box::new(crossing.clone()))),
-        );
+            .map(Change::Vanished)
+            .chain(now.values().map(|crossing| Change::Changed(Box::new(crossing.clone()))));
         for change in changes {
             if self.commands.send(Command::Device(change)).is_err() {
                 return false;
@@ -272,13 +252,7 @@ fn is_uplink(device: &Device) -> bool {
 fn inside(crossing: &Crossing) -> Option<(Namespace, &Device)> {
     let namespace = crossing.namespace.as_ref()?;
     let way = Way::File(namespace.path.clone());
-    Some((
-        Namespace {
-            way,
-            inode: namespace.inode,
-        },
-        crossing.pod.as_ref()?,
-    ))
+    Some((Namespace { way, inode: namespace.inode }, crossing.pod.as_ref()?))
 }
 
 fn site(namespace: &Namespace, device: &Device, hook: Hook, place: Place) -> Site {
@@ -297,10 +271,7 @@ fn plan(crossing: &Crossing, sites: [Site; 2]) -> EdgePlan {
     EdgePlan {
         name: name(crossing),
         sites,
-        netns_inode: crossing
-            .namespace
-            .as_ref()
-            .map_or(0, |namespace| namespace.inode),
+        netns_inode: crossing.namespace.as_ref().map_or(0, |namespace| namespace.inode),
         host_ifindex: index(crossing.host.as_ref()),
         pod_ifindex: index(crossing.pod.as_ref()),
     }
@@ -309,19 +280,13 @@ fn plan(crossing: &Crossing, sites: [Site; 2]) -> EdgePlan {
 /// The namespace's file name, else the device's. Names come from elsewhere: what does not
 /// fit the edge book is cut.
 fn name(crossing: &Crossing) -> String {
-    let file = crossing
-        .namespace
-        .as_ref()
-        .and_then(|namespace| namespace.path.file_name());
+    let file = crossing.namespace.as_ref().and_then(|namespace| namespace.path.file_name());
     let device = crossing.host.as_ref().or(crossing.pod.as_ref());
     let name = file
         .map(|file| file.to_string_lossy().into_owned())
         .or_else(|| device.map(|device| device.name.clone()))
         .unwrap_or_default();
     let fits = name.char_indices().map(|(at, sign)| at + sign.len_utf8());
-    let end = fits
-        .take_while(|end| *end <= Text::MAX)
-        .last()
-        .unwrap_or_default();
+    let end = fits.take_while(|end| *end <= Text::MAX).last().unwrap_or_default();
     name.get(..end).unwrap_or_default().to_owned()
 }

@@ -155,13 +155,15 @@ pub struct FlowRow {
 
 impl FlowRow {
     /// A row of one flow; `mode` tells which ports mean something.
-    pub(crate) fn new(edge: &str, key: &FlowKey, row: &Row, mode: FlowKeyMode, clock: &WallClock) -> Self {
+    pub(crate) fn new(
+        edge: &str,
+        key: &FlowKey,
+        row: &Row,
+        mode: FlowKeyMode,
+        clock: &WallClock,
+    ) -> Self {
         let port = |port: u16| shows_port(key, port, mode).then_some(port);
-        let flags = TcpFlags {
-            syn: row.syn,
-            fin: row.fin,
-            rst: row.rst,
-        };
+        let flags = TcpFlags { syn: row.syn, fin: row.fin, rst: row.rst };
         Self {
             edge: edge.to_owned(),
             direction: key.direction.as_str(),
@@ -177,10 +179,7 @@ impl FlowRow {
             last_seen: clock.at(row.last).to_string(),
             tcp: (flags.syn + flags.fin + flags.rst > 0).then_some(flags),
             fragment: key.fragment,
-            local: Endpoint {
-                kind: "pod",
-                pod: edge.to_owned(),
-            },
+            local: Endpoint { kind: "pod", pod: edge.to_owned() },
         }
     }
 }
@@ -302,14 +301,9 @@ pub struct Audit {
 impl Document {
     /// The sum over one direction's flows and folded rows, by edge and direction.
     pub fn accounted(&self) -> BTreeMap<(&str, &str), (u64, u64)> {
-        let flows = self
-            .flows
-            .iter()
-            .map(|row| (&row.edge, row.direction, row.packets, row.bytes));
-        let folded = self
-            .folded
-            .iter()
-            .map(|row| (&row.edge, row.direction, row.packets, row.bytes));
+        let flows = self.flows.iter().map(|row| (&row.edge, row.direction, row.packets, row.bytes));
+        let folded =
+            self.folded.iter().map(|row| (&row.edge, row.direction, row.packets, row.bytes));
         let mut sums: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
         for (edge, direction, packets, bytes) in flows.chain(folded) {
             let sum = sums.entry((edge.as_str(), direction)).or_default();

@@ -149,9 +149,8 @@ fn prune(place: &Place) -> io::Result<()> {
     for entry in fs::read_dir(&place.folder)? {
         let entry = entry?;
         let name = entry.file_name();
-        let ours = name
-            .to_str()
-            .is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        let ours =
+            name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
         if let (true, Ok(meta)) = (ours, entry.metadata()) {
             dumps.push((meta.modified()?, meta.len(), entry.path()));
         }

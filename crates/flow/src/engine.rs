@@ -70,19 +70,21 @@ pub(crate) struct Engine {
 
 impl Engine {
     /// Works on tables through a ledger made or opened on them.
-    pub(crate) fn new(tables: Arc<Tables>, drain: Drain, ledger: Ledger<SharedPages>, lane: Lane) -> Self {
-        Self {
-            tables,
-            drain,
-            ledger,
-            lane,
-            shared: None,
-            edges: BTreeMap::new(),
-        }
+    pub(crate) fn new(
+        tables: Arc<Tables>,
+        drain: Drain,
+        ledger: Ledger<SharedPages>,
+        lane: Lane,
+    ) -> Self {
+        Self { tables, drain, ledger, lane, shared: None, edges: BTreeMap::new() }
     }
 
     /// Makes fresh tables and a ledger that nothing outlives.
-    pub(crate) fn private(sizes: flow_bpf::Sizes, settings: Settings, lane: Lane) -> Result<Self, Error> {
+    pub(crate) fn private(
+        sizes: flow_bpf::Sizes,
+        settings: Settings,
+        lane: Lane,
+    ) -> Result<Self, Error> {
         let tables = Arc::new(Tables::create(sizes)?);
         let drain = Drain::new(Arc::clone(&tables))?;
         let ledger = Ledger::create(
@@ -136,32 +138,16 @@ impl Engine {
                     let noted = self.ledger.set_hook(id, direction, record);
                     debug_assert!(noted.is_ok(), "the edge was just added");
                 }
-                let checked = opened.map(|bracket| {
-                    Some(Checkpoint {
-                        bracket,
-                        totals: Totals::default(),
-                    })
-                });
+                let checked =
+                    opened.map(|bracket| Some(Checkpoint { bracket, totals: Totals::default() }));
                 let opened = opened.map(Some);
-                self.edges.insert(
-                    id,
-                    Edge {
-                        plan,
-                        slot,
-                        hooks,
-                        opened,
-                        checked,
-                    },
-                );
+                self.edges.insert(id, Edge { plan, slot, hooks, opened, checked });
                 Ok(id)
             }
             Err(source) => {
                 let dropped = self.ledger.drop_edge(id);
                 debug_assert!(dropped.is_ok(), "the edge was just added");
-                Err(Error::Edge {
-                    edge: plan.name,
-                    source,
-                })
+                Err(Error::Edge { edge: plan.name, source })
             }
         }
     }
@@ -207,10 +193,7 @@ impl Engine {
         if self.assign_shared(site, slot)? {
             return self.shared_program();
         }
-        let scope = Scope::Single {
-            slot,
-            link_layer: site.link_layer,
-        };
+        let scope = Scope::Single { slot, link_layer: site.link_layer };
         Ok(Arc::new(Program::load(&self.tables, scope, &[direction])?))
     }
 
@@ -219,11 +202,7 @@ impl Engine {
         if site.place != Place::Host || !site.namespace.is_own() {
             return Ok(false);
         }
-        let cell = SlotCell {
-            ifindex: site.ifindex,
-            slot,
-            link_layer: site.link_layer,
-        };
+        let cell = SlotCell { ifindex: site.ifindex, slot, link_layer: site.link_layer };
         match self.tables.slot_holder(site.ifindex)? {
             Some(holder) if holder != site.ifindex => Ok(false),
             _ => {
@@ -248,10 +227,7 @@ impl Engine {
         };
         for (direction, hook) in Direction::ALL.into_iter().zip(&edge.hooks) {
             hook.pin(&pins.link(id, direction))
-                .map_err(|source| Error::Edge {
-                    edge: edge.plan.name.clone(),
-                    source,
-                })?;
+                .map_err(|source| Error::Edge { edge: edge.plan.name.clone(), source })?;
         }
         Ok(())
     }
@@ -282,10 +258,11 @@ impl Engine {
         pins: &PinDir,
     ) -> Result<Hook, SiteError> {
         let site = plan.site(direction);
-        let mut hook = Hook::adopt_link(site, &pins.link(record.id, direction))?;
+        let pin = pins.link(record.id, direction);
+        let mut hook = Hook::adopt(site, record.hooks[direction as usize], &pin)?;
         let program = self.program(site, direction, record.slot)?;
         let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
-        hook.update(direction, program)?;
+        hook.update(direction, program, &pin)?;
         Ok(hook)
     }
 
@@ -306,10 +283,7 @@ impl Engine {
         let mut drift = Counts::ZERO;
         for (edge, before) in self.edges.values_mut().zip(before) {
             let after = edge.readings();
-            let now = totals
-                .get(usize::from(edge.slot.0))
-                .copied()
-                .unwrap_or_default();
+            let now = totals.get(usize::from(edge.slot.0)).copied().unwrap_or_default();
             for at in 0..2 {
                 let bracket = before[at].zip(after[at]);
                 let next = bracket.map(|(before, after)| Checkpoint {
@@ -343,7 +317,11 @@ impl Engine {
     }
 
     /// Lets an edge go: pins and hooks first, then a grace period, then its slot.
-    pub(crate) fn detach(&mut self, id: EdgeId, pins: Option<&PinDir>) -> Result<Option<Closed>, Error> {
+    pub(crate) fn detach(
+        &mut self,
+        id: EdgeId,
+        pins: Option<&PinDir>,
+    ) -> Result<Option<Closed>, Error> {
         let Some(edge) = self.edges.remove(&id) else {
             return Ok(None);
         };
@@ -365,7 +343,10 @@ impl Engine {
     }
 
     /// Lets every edge go.
-    pub(crate) fn detach_all(&mut self, pins: Option<&PinDir>) -> Result<Vec<(EdgeId, Closed)>, Error> {
+    pub(crate) fn detach_all(
+        &mut self,
+        pins: Option<&PinDir>,
+    ) -> Result<Vec<(EdgeId, Closed)>, Error> {
         let ids: Vec<EdgeId> = self.edges.keys().copied().collect();
         let mut closed = Vec::with_capacity(ids.len());
         for id in ids {
@@ -389,10 +370,7 @@ impl Checkpoint {
             skb: next.totals.skb.saturating_sub(self.totals.skb),
         };
         let drift = Passed::between(self.bracket, next.bracket).map(|passed| passed.drift(&hook));
-        drift.map_or(Counts::ZERO, |drift| Counts {
-            packets: drift.packets,
-            bytes: drift.bytes,
-        })
+        drift.map_or(Counts::ZERO, |drift| Counts { packets: drift.packets, bytes: drift.bytes })
     }
 }
 
@@ -412,7 +390,9 @@ fn spec(plan: &EdgePlan) -> EdgeSpec {
 
 fn close(edge: Edge) -> Result<Closed, (String, SiteError)> {
     let mut counters = [None, None];
-    for ((hook, opened), counters) in edge.hooks.into_iter().zip(edge.opened).zip(&mut counters) {
+    let hooks = edge.hooks.into_iter().zip(edge.opened).zip(&mut counters);
+    // Last first: the hook that made a qdisc finds it unused.
+    for ((hook, opened), counters) in hooks.rev() {
         let site = hook.site().clone();
         let before = site.reading();
         match hook.detach() {
@@ -425,8 +405,5 @@ fn close(edge: Edge) -> Result<Closed, (String, SiteError)> {
             *counters = Some([opened, Bracket { before, after }]);
         }
     }
-    Ok(Closed {
-        plan: edge.plan,
-        counters,
-    })
+    Ok(Closed { plan: edge.plan, counters })
 }

@@ -61,6 +61,18 @@ pub enum SiteError {
         /// The file.
         path: PathBuf,
     },
+    /// The pod's namespace is known by its number alone.
+    #[error("no file in --netns-dir leads to the namespace with inode {inode}")]
+    Unreachable {
+        /// The namespace.
+        inode: u64,
+    },
+    /// The pin of a program.
+    #[error("the pin of a program: {source}")]
+    Pin {
+        /// Why.
+        source: std::io::Error,
+    },
     /// The kernel does not say what passed the device.
     #[error("the kernel keeps no counters for the interface")]
     NoCounters,
@@ -85,7 +97,9 @@ impl SiteError {
             Self::Netns(NetnsError::EnterNotPermitted | NetnsError::NotPermitted { .. })
             | Self::Netlink(NetlinkError::NotPermitted { .. })
             | Self::Bpf(BpfError::NotPermitted { .. }) => "no_capability",
-            Self::Netns(_) | Self::Replaced { .. } | Self::Empty => "no_netns",
+            Self::Netns(_) | Self::Replaced { .. } | Self::Unreachable { .. } | Self::Empty => {
+                "no_netns"
+            }
             Self::NoInterface { .. }
             | Self::Netlink(NetlinkError::NoDevice { .. })
             | Self::Bpf(BpfError::NoDevice { .. } | BpfError::Detached { .. }) => "device_gone",
@@ -232,11 +246,7 @@ impl Error {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Settings(_) | Self::Twice { .. } | Self::TooManyEdges { .. } => Exit::Usage,
-            Self::Edge {
-                source: SiteError::Program(error),
-                ..
-            }
-            | Self::Program(error)
+            Self::Edge { source: SiteError::Program(error), .. } | Self::Program(error)
                 if error.is_permission() =>
             {
                 Exit::NotPermitted

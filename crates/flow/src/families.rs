@@ -132,14 +132,8 @@ impl Facts<'_> {
         let pods = &self.snapshot.pods;
         let created = since_1970(self.snapshot.created_ns);
         let mut sides = [
-            [
-                Family::new(&metric::POD_TX_BYTES),
-                Family::new(&metric::POD_TX_PACKETS),
-            ],
-            [
-                Family::new(&metric::POD_RX_BYTES),
-                Family::new(&metric::POD_RX_PACKETS),
-            ],
+            [Family::new(&metric::POD_TX_BYTES), Family::new(&metric::POD_TX_PACKETS)],
+            [Family::new(&metric::POD_RX_BYTES), Family::new(&metric::POD_RX_PACKETS)],
         ];
         for row in &pods.rows {
             let pod: Arc<str> = row.name.as_str().into();
@@ -218,15 +212,9 @@ impl Facts<'_> {
 
     fn program(&self, families: &mut Vec<Family>) {
         let tally = self.tally;
-        families.push(Family::single(
-            &metric::LOAD_STATUS,
-            u64::from(tally.loaded),
-        ));
+        families.push(Family::single(&metric::LOAD_STATUS, u64::from(tally.loaded)));
         families.push(Family::single(&metric::LOAD_ATTEMPTS, tally.loads));
-        families.push(Family::single(
-            &metric::LOAD_DURATION,
-            tally.load_took.as_secs_f64(),
-        ));
+        families.push(Family::single(&metric::LOAD_DURATION, tally.load_took.as_secs_f64()));
         let share = |used: usize, limit: u32| used as f64 / f64::from(limit.max(1));
         let [pairs, edges] = self.limits;
         let mut fill = Family::new(&metric::MAP_UTILISATION);
@@ -262,23 +250,11 @@ impl Facts<'_> {
 
     fn drains(&self, families: &mut Vec<Family>) {
         let tally = self.tally;
-        families.push(Family::single(
-            &metric::COLLECTION_DURATION,
-            tally.collection.clone(),
-        ));
+        families.push(Family::single(&metric::COLLECTION_DURATION, tally.collection.clone()));
         families.push(Family::single(&metric::GRACE, tally.grace.clone()));
-        families.push(Family::single(
-            &metric::ATTACH_LAG,
-            tally.attach_lag.clone(),
-        ));
-        families.push(Family::single(
-            &metric::EPOCHS,
-            self.snapshot.activity.epochs,
-        ));
-        families.push(Family::single(
-            &metric::DRAINED_FLOWS,
-            self.snapshot.activity.drained_flows,
-        ));
+        families.push(Family::single(&metric::ATTACH_LAG, tally.attach_lag.clone()));
+        families.push(Family::single(&metric::EPOCHS, self.snapshot.activity.epochs));
+        families.push(Family::single(&metric::DRAINED_FLOWS, self.snapshot.activity.drained_flows));
         families.push(Family::single(&metric::OVERRUNS, tally.overruns));
         let mut errors = Family::new(&metric::COLLECTOR_ERRORS);
         for fault in Fault::ALL {
@@ -312,10 +288,7 @@ impl Facts<'_> {
         let mut bytes = Family::new(&metric::DRIFT_BYTES);
         let mut packets = Family::new(&metric::DRIFT_PACKETS);
         let laws = Law::ALL.map(|law| (law.as_str(), self.snapshot.laws.drift(law)));
-        for (law, drift) in laws
-            .into_iter()
-            .chain([("interface", self.interface_drift)])
-        {
+        for (law, drift) in laws.into_iter().chain([("interface", self.interface_drift)]) {
             bytes.push([law.into()], drift.bytes);
             packets.push([law.into()], drift.packets);
         }
@@ -338,17 +311,11 @@ impl Facts<'_> {
     fn edges(&self, families: &mut Vec<Family>) {
         let edges = &self.snapshot.edges;
         let counted = |wanted: EdgeState| {
-            edges
-                .iter()
-                .filter(|edge| edge.record.state == wanted)
-                .count() as u64
+            edges.iter().filter(|edge| edge.record.state == wanted).count() as u64
         };
         let mut family = Family::new(&metric::EDGES);
         family.push(["attached".into(), "none".into()], counted(EdgeState::Live));
-        family.push(
-            ["draining".into(), "none".into()],
-            counted(EdgeState::Draining),
-        );
+        family.push(["draining".into(), "none".into()], counted(EdgeState::Draining));
         for (reason, count) in &self.refused {
             family.push(["refused".into(), (*reason).into()], *count);
         }
@@ -356,17 +323,11 @@ impl Facts<'_> {
         let mut hooks = Family::new(&metric::HOOKS);
         for (place, name) in [(Place::Host, "host"), (Place::Pod, "pod")] {
             for direction in Direction::ALL {
-                let live = edges
-                    .iter()
-                    .filter(|edge| edge.record.state == EdgeState::Live);
+                let live = edges.iter().filter(|edge| edge.record.state == EdgeState::Live);
                 let there =
                     live.filter(|edge| edge.record.hooks[direction as usize].place == place);
                 hooks.push(
-                    [
-                        self.info.attach.into(),
-                        name.into(),
-                        direction.as_str().into(),
-                    ],
+                    [self.info.attach.into(), name.into(), direction.as_str().into()],
                     there.count() as u64,
                 );
             }

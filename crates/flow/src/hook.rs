@@ -1,12 +1,14 @@
 //! One program on one side of one device.
 
 use std::{
-    os::fd::{AsFd, BorrowedFd},
-    path::Path,
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
 };
 
+use flow_bpf::{open_program, pin_program};
 use flow_model::{
-    edge::{Attachment, Hook as HookRecord},
+    edge::{Attachment, EdgeRecord, Hook as HookRecord},
     flow::Direction,
 };
 use net_sys::{
@@ -15,7 +17,7 @@ use net_sys::{
     tcx::TcxLink,
 };
 
-use crate::{error::SiteError, site::Site};
+use crate::{error::SiteError, pins::PinDir, site::Site};
 
 /// How programs are attached on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,11 +55,7 @@ pub(crate) struct Hook {
 #[derive(Debug)]
 enum Held {
     Link(TcxLink),
-    Filter {
-        filter: Filter,
-        program: u32,
-        qdisc: Ensured,
-    },
+    Filter { filter: Filter, program: OwnedFd, qdisc: Ensured },
 }
 
 impl Hook {
@@ -69,18 +67,12 @@ impl Hook {
         program: BorrowedFd<'_>,
     ) -> Result<Self, SiteError> {
         let held = site.namespace.within(|| match lane {
-            Lane::Tcx => Ok(Held::Link(TcxLink::attach(
-                program,
-                site.ifindex,
-                site.hook,
-                site.order(),
-            )?)),
+            Lane::Tcx => {
+                Ok(Held::Link(TcxLink::attach(program, site.ifindex, site.hook, site.order())?))
+            }
             Lane::Clsact => attach_filter(site, direction, program),
         })?;
-        Ok(Self {
-            site: site.clone(),
-            held,
-        })
+        Ok(Self { site: site.clone(), held })
     }
 
     /// Where it is.
@@ -92,37 +84,42 @@ impl Hook {
     pub(crate) fn record(&self) -> HookRecord {
         let (attachment, preference, handle) = match &self.held {
             Held::Link(_) => (Attachment::Tcx, 0, 0),
-            Held::Filter { filter, .. } => (Attachment::Clsact, filter.preference, filter.handle),
+            Held::Filter { filter, qdisc, .. } => {
+                let attachment = match qdisc {
+                    Ensured::Created => Attachment::ClsactOwn,
+                    Ensured::Existed => Attachment::Clsact,
+                };
+                (attachment, filter.preference, filter.handle)
+            }
         };
-        HookRecord {
-            place: self.site.place,
-            attachment,
-            preference,
-            handle,
-        }
+        HookRecord { place: self.site.place, attachment, preference, handle }
     }
 
     /// Lets it outlive the process.
     pub(crate) fn pin(&self, path: &Path) -> Result<(), SiteError> {
         match &self.held {
             Held::Link(link) => Ok(link.pin(path)?),
-            // A filter belongs to its qdisc and stays by itself.
-            Held::Filter { .. } => Ok(()),
+            // A filter belongs to its qdisc and stays by itself; its program's pin is how
+            // it is known again.
+            Held::Filter { program, .. } => Ok(pin_program(program.as_fd(), path)?),
         }
     }
 
-    /// Takes up a link that an earlier process pinned, if its device still exists.
-    pub(crate) fn adopt_link(site: &Site, path: &Path) -> Result<Self, SiteError> {
-        let link = TcxLink::open_pinned(path)?;
-        if link.info()?.ifindex == 0 {
-            return Err(SiteError::NoInterface {
-                interface: site.interface.clone(),
-            });
-        }
-        Ok(Self {
-            site: site.clone(),
-            held: Held::Link(link),
-        })
+    /// Takes up what an earlier process attached and pinned, if it is still in place.
+    pub(crate) fn adopt(site: &Site, record: HookRecord, path: &Path) -> Result<Self, SiteError> {
+        let held = match record.attachment {
+            Attachment::Clsact | Attachment::ClsactOwn => {
+                let filter = Filter::new(site.ifindex, site.hook, record.preference, record.handle);
+                let program = pinned_filter(site, filter, path)?;
+                let qdisc = match record.attachment {
+                    Attachment::ClsactOwn => Ensured::Created,
+                    _ => Ensured::Existed,
+                };
+                Held::Filter { filter, program, qdisc }
+            }
+            _ => Held::Link(live_link(site, path)?),
+        };
+        Ok(Self { site: site.clone(), held })
     }
 
     /// Puts another program in its place; no packet is missed.
@@ -130,20 +127,23 @@ impl Hook {
         &mut self,
         direction: Direction,
         program: BorrowedFd<'_>,
+        pin: &Path,
     ) -> Result<(), SiteError> {
         match &mut self.held {
             Held::Link(link) => Ok(link.update(program)?),
-            Held::Filter {
-                filter,
-                program: old,
-                ..
-            } => {
-                let (place, expected) = (*filter, *old);
+            Held::Filter { filter, program: held, .. } => {
+                let (place, expected) = (*filter, program_id(held.as_fd())?);
+                // Both programs are pinned while one takes the other's place, so that a
+                // crash at any point leaves a filter that is known as ours.
+                let next = next(pin);
+                remove(&next)?;
+                pin_program(program, &next)?;
                 self.site.namespace.within(|| {
                     Ok(Clsact::open()?.replace(place, expected, program, name(direction))?)
                 })?;
-                *old = program_id(program.as_fd())?;
-                Ok(())
+                *held = own(program)?;
+                remove(pin)?;
+                fs::rename(&next, pin).map_err(|source| SiteError::Pin { source })
             }
         }
     }
@@ -152,13 +152,9 @@ impl Hook {
     pub(crate) fn detach(self) -> Result<(), SiteError> {
         match self.held {
             Held::Link(link) => Ok(link.detach()?),
-            Held::Filter {
-                filter,
-                program,
-                qdisc,
-            } => self.site.namespace.within(|| {
+            Held::Filter { filter, program, qdisc } => self.site.namespace.within(|| {
                 let mut clsact = Clsact::open()?;
-                clsact.detach(filter, program)?;
+                clsact.detach(filter, program_id(program.as_fd())?)?;
                 if qdisc == Ensured::Created {
                     // Ours, so it goes unless somebody else moved in meanwhile.
                     let _: Removal = clsact.remove_unused_qdisc(self.site.ifindex)?;
@@ -169,12 +165,76 @@ impl Hook {
     }
 }
 
+/// Removes the hooks of a recorded edge as far as they are still there, and their pins.
+pub(crate) fn remove_recorded(edge: &EdgeRecord, pins: &PinDir) -> Result<(), SiteError> {
+    for direction in Direction::ALL {
+        let record = edge.hooks[direction as usize];
+        let pin = pins.link(edge.id, direction);
+        if record.attachment == Attachment::Tcx {
+            if let Ok(link) = TcxLink::open_pinned(&pin) {
+                // A link whose device is gone has nothing to detach.
+                link.detach().ok();
+            }
+        } else if let Ok(hook) = Site::recorded(edge, direction, pins.netns_dirs())
+            .and_then(|site| Hook::adopt(&site, record, &pin))
+        {
+            hook.detach()?;
+        }
+        remove(&pin)?;
+        remove(&next(&pin))?;
+    }
+    Ok(())
+}
+
 /// Name of the program and its filter.
 pub(crate) const fn name(direction: Direction) -> &'static str {
     match direction {
         Direction::Tx => "tc_pod_tx",
         Direction::Rx => "tc_pod_rx",
     }
+}
+
+/// The program that a filter of ours runs, if it is one that we pinned.
+fn pinned_filter(site: &Site, filter: Filter, pin: &Path) -> Result<OwnedFd, SiteError> {
+    let filters =
+        site.namespace.within(|| Ok(Clsact::open()?.filters(site.ifindex, site.hook)?))?;
+    let there = filters
+        .iter()
+        .find(|found| found.preference == filter.preference && found.handle == filter.handle);
+    let running = there.and_then(net_sys::clsact::Filter::program_id);
+    for path in [pin.to_owned(), next(pin)] {
+        let Ok(program) = open_program(&path) else { continue };
+        if running == Some(program_id(program.as_fd())?) {
+            return Ok(program);
+        }
+    }
+    Err(SiteError::NoInterface { interface: site.interface.clone() })
+}
+
+/// Where the next program is pinned until it is in place.
+fn next(pin: &Path) -> PathBuf {
+    let mut path = pin.as_os_str().to_owned();
+    path.push("_next");
+    path.into()
+}
+
+fn remove(pin: &Path) -> Result<(), SiteError> {
+    match fs::remove_file(pin) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(SiteError::Pin { source }),
+        _ => Ok(()),
+    }
+}
+
+fn live_link(site: &Site, path: &Path) -> Result<TcxLink, SiteError> {
+    let link = TcxLink::open_pinned(path)?;
+    if link.info()?.ifindex == 0 {
+        return Err(SiteError::NoInterface { interface: site.interface.clone() });
+    }
+    Ok(link)
+}
+
+fn own(program: BorrowedFd<'_>) -> Result<OwnedFd, SiteError> {
+    program.try_clone_to_owned().map_err(|source| SiteError::Pin { source })
 }
 
 fn attach_filter(
@@ -184,17 +244,13 @@ fn attach_filter(
 ) -> Result<Held, SiteError> {
     let mut clsact = Clsact::open()?;
     let qdisc = clsact.ensure_qdisc(site.ifindex)?;
-    let id = program_id(program)?;
+    let held = own(program)?;
     let mut taken = None;
     for preference in PREFERENCE..PREFERENCE + ATTEMPTS {
         let filter = Filter::new(site.ifindex, site.hook, preference, HANDLE);
         match clsact.attach(filter, program, name(direction)) {
             Ok(()) => {
-                return Ok(Held::Filter {
-                    filter,
-                    program: id,
-                    qdisc,
-                });
+                return Ok(Held::Filter { filter, program: held, qdisc });
             }
             Err(error @ ClsactError::PreferenceTaken { .. }) => taken = Some(error),
             Err(error) => return Err(error.into()),

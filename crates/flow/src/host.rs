@@ -19,9 +19,7 @@ pub(crate) fn check_kernel() -> Result<(), Error> {
 
 /// Release of the running kernel.
 pub(crate) fn kernel_text() -> String {
-    host::kernel_release(Path::new(ROOT))
-        .map(|release| release.text)
-        .unwrap_or_default()
+    host::kernel_release(Path::new(ROOT)).map(|release| release.text).unwrap_or_default()
 }
 
 /// CPUs that are online, at least one.
@@ -35,10 +33,8 @@ pub(crate) fn lane(attach: Attach) -> Result<Lane, Error> {
         Attach::Tcx => Ok(Lane::Tcx),
         Attach::Clsact => Ok(Lane::Clsact),
         Attach::Auto => {
-            let supported = tcx::supported().map_err(|error| Error::Edge {
-                edge: "tcx".into(),
-                source: error.into(),
-            })?;
+            let supported = tcx::supported()
+                .map_err(|error| Error::Edge { edge: "tcx".into(), source: error.into() })?;
             Ok(if supported { Lane::Tcx } else { Lane::Clsact })
         }
     }

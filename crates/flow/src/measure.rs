@@ -1,7 +1,7 @@
 //! One measurement: attach, measure, detach, drain, tell.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
     time::{Duration, Instant},
 };
@@ -9,7 +9,7 @@ use std::{
 use flow_bpf::Event;
 use flow_model::{
     edge::EdgeId,
-    flow::{Class, Direction},
+    flow::{Class, Direction, FlowKey},
 };
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
     host::{self, lane},
     named,
     ready::ReadyFile,
-    rows::{LIMIT, Rows},
+    rows::{LIMIT, Row, Rows},
     time::{WallClock, monotonic, nanos},
 };
 
@@ -50,11 +50,7 @@ pub fn measure(
         engine.attach(plan)?;
     }
     let notices = NoticeThread::start(engine.tables().notices()?, sender)?;
-    let mut course = Course {
-        rows: Rows::new(LIMIT),
-        epochs: 0,
-        early: 0,
-    };
+    let mut course = Course { rows: Rows::new(LIMIT), epochs: 0, early: 0 };
     let ready = monotonic();
     let _file = ReadyFile::create(settings.ready_file.as_deref(), None, engine.edges().len())?;
     course.run(&mut engine, config, duration, commands)?;
@@ -198,10 +194,16 @@ fn flow_rows(
     config: &Config,
     clock: &WallClock,
 ) -> Vec<FlowRow> {
-    let mut named: Vec<_> = rows
-        .iter()
-        .filter_map(|(edge, key, row)| Some((closed.get(&edge)?.plan.name.as_str(), key, row)))
-        .collect();
+    // Edges of one name are one pod: its flow through two interfaces is one row.
+    let mut merged: HashMap<(&str, &FlowKey), Row> = HashMap::new();
+    for (edge, key, row) in rows.iter() {
+        let Some(edge) = closed.get(&edge) else { continue };
+        merged
+            .entry((edge.plan.name.as_str(), key))
+            .and_modify(|known| known.merge(row))
+            .or_insert(*row);
+    }
+    let mut named: Vec<_> = merged.iter().map(|((edge, key), row)| (*edge, *key, row)).collect();
     named.sort_unstable_by(|(one, key, row), (other, other_key, other_row)| {
         other_row
             .counts
@@ -226,9 +228,7 @@ fn folded_rows(engine: &Engine, rows: &Rows, closed: &BTreeMap<EdgeId, Closed>) 
             })
         })
     });
-    let beyond = rows
-        .beyond()
-        .map(|(edge, direction, counts)| (edge, direction, "rows", counts));
+    let beyond = rows.beyond().map(|(edge, direction, counts)| (edge, direction, "rows", counts));
     in_kernel
         .chain(beyond)
         .filter(|(.., counts)| !counts.is_zero())
@@ -248,11 +248,8 @@ impl Document {
     /// Sums up and audits what the rows say.
     fn conclude(&mut self) {
         for hook in &self.hooks {
-            let sum = if hook.direction == "tx" {
-                &mut self.totals.tx
-            } else {
-                &mut self.totals.rx
-            };
+            let sum =
+                if hook.direction == "tx" { &mut self.totals.tx } else { &mut self.totals.rx };
             *sum = Sum {
                 packets: sum.packets + hook.packets,
                 bytes: sum.bytes + hook.bytes,
@@ -279,41 +276,25 @@ impl Document {
     fn flow_law(&self) -> (u64, u64) {
         let mut hooks: BTreeMap<(&str, &str), (u64, u64)> = BTreeMap::new();
         for hook in &self.hooks {
-            let sum = hooks
-                .entry((hook.edge.as_str(), hook.direction))
-                .or_default();
+            let sum = hooks.entry((hook.edge.as_str(), hook.direction)).or_default();
             sum.0 += hook.packets;
             sum.1 += hook.bytes;
         }
         let rows = self.accounted();
-        let edges = hooks
-            .keys()
-            .chain(rows.keys())
-            .collect::<std::collections::BTreeSet<_>>();
+        let edges = hooks.keys().chain(rows.keys()).collect::<std::collections::BTreeSet<_>>();
         edges.into_iter().fold((0, 0), |(packets, bytes), edge| {
             let hook = hooks.get(edge).copied().unwrap_or_default();
             let row = rows.get(edge).copied().unwrap_or_default();
-            (
-                packets + hook.0.abs_diff(row.0),
-                bytes + hook.1.abs_diff(row.1),
-            )
+            (packets + hook.0.abs_diff(row.0), bytes + hook.1.abs_diff(row.1))
         })
     }
 
     /// The law that does not hold, if there is one that must.
     pub fn law(&self) -> Result<(), Error> {
-        let Audit {
-            flow_law_packets: packets,
-            flow_law_bytes: bytes,
-            ..
-        } = self.audit;
+        let Audit { flow_law_packets: packets, flow_law_bytes: bytes, .. } = self.audit;
         if packets == 0 && bytes == 0 {
             return Ok(());
         }
-        Err(Error::Law {
-            law: "flow",
-            packets,
-            bytes,
-        })
+        Err(Error::Law { law: "flow", packets, bytes })
     }
 }

@@ -8,23 +8,30 @@
 
 use std::{fs, sync::Arc};
 
-use flow_bpf::{Drain, LinkLayer, Program, Scope, Sizes, SlotCell, Tables};
+use flow_bpf::{Drain, LinkLayer, Program, Scope, SharedPages, Sizes, SlotCell, Tables};
 use flow_model::{
     edge::{Attachment, EdgeRecord, EdgeState, Place},
-    flow::{Direction, Slot},
+    flow::{Direction, Parity, Slot},
     ledger::{Found, Ledger, Legacy, Settings, inspect},
-    page::Geometry,
+    page::{Geometry, Pages, Region, control},
 };
-use net_sys::{Route, tcx::TcxLink};
+use net_sys::tcx::TcxLink;
 
 use crate::{
     error::{Error, SiteError},
+    hook::Hook,
     pins::{PinDir, file},
+    site::Site,
     time::now,
 };
 
 /// Prepares new maps and moves to them.
-pub(crate) fn begin(pins: &PinDir, old: Tables, sizes: Sizes, settings: &Settings) -> Result<(), Error> {
+pub(crate) fn begin(
+    pins: &PinDir,
+    old: Tables,
+    sizes: Sizes,
+    settings: &Settings,
+) -> Result<(), Error> {
     let next = pins.next();
     fs::create_dir_all(&next).map_err(|source| file(&next, source))?;
     let new = Tables::create(sizes)?;
@@ -61,26 +68,37 @@ fn carry_over(pins: &PinDir, old: Tables, new: Tables, settings: &Settings) -> R
         return drop_next(pins);
     }
     let mut drain = Drain::new(Arc::new(old))?;
-    let (mut ledger, _) = Ledger::open(
-        pages,
-        geometry,
-        settings.clone(),
-        &mut drain,
-        now(),
-        &mut (),
-    )?;
+    let (mut ledger, _) =
+        Ledger::open(pages, geometry, settings.clone(), &mut drain, now(), &mut ())?;
     let edges: Vec<EdgeRecord> = ledger.edges().collect();
+    let opening = opening_epoch(&ledger, &mut new.pages()?);
     swap_links(pins, &new, &edges)?;
     new.grace()?;
-    // One drain for the epoch that was open, one for what came in during the swap.
+    // Both parities have to be drained, and the new ledger has to open in the one that
+    // packets count in already.
+    let mut past = ledger.drain(&mut drain, now(), &mut ())?.snapshot;
     for _ in 0..2 {
-        ledger.drain(&mut drain, now(), &mut ())?;
+        past = ledger.drain(&mut drain, now(), &mut ())?.snapshot;
+        if Parity::of(past.epoch + 1) == Parity::of(opening) {
+            break;
+        }
     }
-    let past = ledger.snapshot();
     let geometry = new.sizes().geometry;
     let legacy = Legacy::Ledger(&past);
     Ledger::create(new.pages()?, geometry, settings.clone(), now(), legacy)?;
     finish(pins)
+}
+
+/// The epoch that packets count in on the new maps until these have a ledger: the one
+/// that it will open with, unless a crash comes between.
+fn opening_epoch(old: &Ledger<SharedPages>, new: &mut SharedPages) -> u64 {
+    let noted = new.load(Region::Control, control::EPOCH);
+    if noted != 0 {
+        return noted;
+    }
+    let opening = old.pages().load(Region::Control, control::EPOCH) + 2;
+    new.store(Region::Control, control::EPOCH, opening);
+    opening
 }
 
 /// Gives every live edge a program on the new maps, in the slot that the new ledger will
@@ -90,10 +108,12 @@ fn swap_links(pins: &PinDir, new: &Tables, edges: &[EdgeRecord]) -> Result<(), E
     let carried = live.take(new.sizes().geometry.max_edges as usize);
     for (slot, edge) in (1..).zip(carried) {
         for direction in Direction::ALL {
-            swap(pins, new, edge, Slot(slot), direction).map_err(|source| Error::Edge {
-                edge: edge.identity.name.to_string(),
-                source,
-            })?;
+            match swap(pins, new, edge, Slot(slot), direction) {
+                Err(source) if !is_gone(&source) => {
+                    return Err(Error::Edge { edge: edge.identity.name.to_string(), source });
+                }
+                _ => {}
+            }
         }
     }
     Ok(())
@@ -106,37 +126,27 @@ fn swap(
     slot: Slot,
     direction: Direction,
 ) -> Result<(), SiteError> {
-    let hook = edge.hooks[direction as usize];
-    if hook.attachment != Attachment::Tcx {
-        return Ok(());
-    }
-    let link = TcxLink::open_pinned(pins.link(edge.id, direction))?;
-    if link.info()?.ifindex == 0 {
-        return Ok(());
-    }
-    let link_layer = link_layer(edge, hook.place);
-    if hook.place == Place::Host {
+    let record = edge.hooks[direction as usize];
+    let pin = pins.link(edge.id, direction);
+    let site = Site::recorded(edge, direction, pins.netns_dirs());
+    let link_layer = site.as_ref().map_or(LinkLayer::Ethernet, |site| site.link_layer);
+    if record.place == Place::Host {
         // For the programs that the start puts in place of this one.
-        new.assign_slot(SlotCell {
-            ifindex: edge.host_ifindex,
-            slot,
-            link_layer,
-        })?;
+        new.assign_slot(SlotCell { ifindex: edge.host_ifindex, slot, link_layer })?;
     }
     let program = Program::load(new, Scope::Single { slot, link_layer }, &[direction])?;
     let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
-    Ok(link.update(program)?)
+    if record.attachment == Attachment::Tcx {
+        // A link is updated without a way to its device.
+        return Ok(TcxLink::open_pinned(&pin)?.update(program)?);
+    }
+    Hook::adopt(&site?, record, &pin)?.update(direction, program, &pin)
 }
 
-fn link_layer(edge: &EdgeRecord, place: Place) -> LinkLayer {
-    if place != Place::Host {
-        return LinkLayer::Ethernet;
-    }
-    Route::open()
-        .and_then(|mut route| route.link(edge.host_ifindex, None))
-        .map_or(LinkLayer::Ethernet, |link| {
-            LinkLayer::from_arphrd(link.link_type)
-        })
+/// Whether a hook can't be swapped because its device is gone: then nothing is counted
+/// by it either.
+fn is_gone(error: &SiteError) -> bool {
+    matches!(error.reason(), "device_gone" | "no_netns")
 }
 
 /// The new ledger is complete: its maps take the place of the old ones.

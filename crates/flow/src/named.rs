@@ -39,10 +39,7 @@ struct Device {
 }
 
 fn failed(given: &str, source: SiteError) -> Error {
-    Error::Edge {
-        edge: given.to_owned(),
-        source,
-    }
+    Error::Edge { edge: given.to_owned(), source }
 }
 
 fn pod_edge(edge: &PodEdge) -> Result<Named, SiteError> {
@@ -51,10 +48,7 @@ fn pod_edge(edge: &PodEdge) -> Result<Named, SiteError> {
     let link = by_name(&links, &edge.interface)?;
     Ok(Named {
         plan: EdgePlan::host(&edge.name, &namespace, link),
-        device: Device {
-            netns_inode: namespace.inode,
-            ifindex: link.ifindex,
-        },
+        device: Device { netns_inode: namespace.inode, ifindex: link.ifindex },
         peer: peer_of(&namespace, link, None),
     })
 }
@@ -70,10 +64,7 @@ fn netns_edge(edge: &NetnsEdge) -> Result<Named, SiteError> {
     let own = Netns::current()?;
     Ok(Named {
         plan: EdgePlan::pod(&edge.name, &namespace, link),
-        device: Device {
-            netns_inode: namespace.inode,
-            ifindex: link.ifindex,
-        },
+        device: Device { netns_inode: namespace.inode, ifindex: link.ifindex },
         peer: peer_of(&namespace, link, Some(&own)),
     })
 }
@@ -82,9 +73,7 @@ fn by_name<'a>(links: &'a [Link], interface: &str) -> Result<&'a Link, SiteError
     links
         .iter()
         .find(|link| link.name == interface)
-        .ok_or_else(|| SiteError::NoInterface {
-            interface: interface.to_owned(),
-        })
+        .ok_or_else(|| SiteError::NoInterface { interface: interface.to_owned() })
 }
 
 /// `eth0`, else the only device that is not loopback.
@@ -111,19 +100,11 @@ fn pick(links: &[Link]) -> Result<&Link, SiteError> {
 fn peer_of(namespace: &Namespace, link: &Link, other: Option<&Netns>) -> Option<Device> {
     let ifindex = link.peer_ifindex?;
     let Some(nsid) = link.link_netnsid else {
-        return Some(Device {
-            netns_inode: namespace.inode,
-            ifindex,
-        });
+        return Some(Device { netns_inode: namespace.inode, ifindex });
     };
     let other = other?;
-    let there = namespace
-        .within(|| Ok(Route::open()?.nsid(other)?))
-        .ok()??;
-    (there == nsid).then(|| Device {
-        netns_inode: other.inode(),
-        ifindex,
-    })
+    let there = namespace.within(|| Ok(Route::open()?.nsid(other)?)).ok()??;
+    (there == nsid).then(|| Device { netns_inode: other.inode(), ifindex })
 }
 
 fn admit(found: &mut Vec<(String, Named)>, given: String, named: Named) -> Result<(), Error> {
@@ -138,11 +119,7 @@ fn admit(found: &mut Vec<(String, Named)>, given: String, named: Named) -> Resul
         } else {
             continue;
         };
-        return Err(Error::Twice {
-            first: first.clone(),
-            second: given,
-            why,
-        });
+        return Err(Error::Twice { first: first.clone(), second: given, why });
     }
     found.push((given, named));
     Ok(())
@@ -161,9 +138,7 @@ fn ends_of_one_veth(one: &EdgePlan, two: &EdgePlan) -> bool {
         let mut route = Route::open()?;
         let link = route.link(here.ifindex, None)?;
         let nsid = route.nsid(&other)?;
-        Ok(link
-            .peer_ifindex
-            .filter(|_| nsid.is_some() && nsid == link.link_netnsid))
+        Ok(link.peer_ifindex.filter(|_| nsid.is_some() && nsid == link.link_netnsid))
     });
     peer.ok().flatten() == Some(there.ifindex)
 }

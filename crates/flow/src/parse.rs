@@ -68,10 +68,7 @@ pub fn duration(
 pub fn otlp_interval(text: &str) -> Result<Duration, Refused> {
     match text.parse() {
         Ok(ms @ 100..=86_400_000_u64) => Ok(Duration::from_millis(ms)),
-        Ok(_) => Err(Refused::OutOfRange {
-            min: "100ms",
-            max: "24h",
-        }),
+        Ok(_) => Err(Refused::OutOfRange { min: "100ms", max: "24h" }),
         Err(_) => duration("100ms", "24h")(text),
     }
 }
@@ -205,10 +202,7 @@ impl FromStr for PodEdge {
     fn from_str(text: &str) -> Result<Self, Refused> {
         let (interface, name) = text.split_once('=').unwrap_or((text, text));
         check_interface(interface)?;
-        Ok(Self {
-            interface: interface.to_owned(),
-            name: check_name(name, "IFACE[=NAME]")?,
-        })
+        Ok(Self { interface: interface.to_owned(), name: check_name(name, "IFACE[=NAME]")? })
     }
 }
 
@@ -283,11 +277,7 @@ fn check_interface(name: &str) -> Result<(), Refused> {
         && name != "."
         && name != ".."
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_ascii_whitespace());
-    if valid {
-        Ok(())
-    } else {
-        Err(Refused::Interface)
-    }
+    if valid { Ok(()) } else { Err(Refused::Interface) }
 }
 
 /// A name and the address range it stands for.
@@ -306,10 +296,7 @@ impl FromStr for NamedPrefix {
         const FORM: &str = "NAME=CIDR";
         let (name, range) = text.split_once('=').ok_or(Refused::Form(FORM))?;
         let prefix = range.parse().map_err(Refused::Prefix)?;
-        Ok(Self {
-            name: check_name(name, FORM)?.into(),
-            prefix,
-        })
+        Ok(Self { name: check_name(name, FORM)?.into(), prefix })
     }
 }
 
@@ -328,11 +315,7 @@ impl FromStr for Glob {
     type Err = Refused;
 
     fn from_str(text: &str) -> Result<Self, Refused> {
-        if text.is_empty() {
-            Err(Refused::Form("a pattern"))
-        } else {
-            Ok(Self(text.to_owned()))
-        }
+        if text.is_empty() { Err(Refused::Form("a pattern")) } else { Ok(Self(text.to_owned())) }
     }
 }
 

@@ -20,7 +20,11 @@ use crate::error::Error;
 #[derive(Debug, Clone)]
 pub(crate) struct PinDir {
     path: PathBuf,
+    netns_dirs: Vec<PathBuf>,
 }
+
+/// Where the usual tools keep namespace files.
+const NETNS_DIRS: [&str; 2] = ["/run/netns", "/run/docker/netns"];
 
 /// How often a held lock is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -60,9 +64,18 @@ impl PinDir {
         if meta.uid() != rustix::process::geteuid().as_raw() || meta.mode() & 0o022 != 0 {
             return Err(Error::UntrustedPins(path.to_owned()));
         }
-        Ok(Self {
-            path: path.to_owned(),
-        })
+        let netns_dirs = NETNS_DIRS.map(PathBuf::from).into();
+        Ok(Self { path: path.to_owned(), netns_dirs })
+    }
+
+    /// Looks for the namespaces of recorded hooks here instead of in the usual places.
+    pub(crate) fn with_netns_dirs(self, netns_dirs: &[PathBuf]) -> Self {
+        Self { netns_dirs: netns_dirs.to_owned(), ..self }
+    }
+
+    /// Where the namespaces of recorded hooks are looked for.
+    pub(crate) fn netns_dirs(&self) -> &[PathBuf] {
+        &self.netns_dirs
     }
 
     fn make_folder(&self, path: &Path) -> Result<(), Error> {
@@ -119,8 +132,7 @@ impl PinDir {
 
     /// Pin of one hook's link.
     pub(crate) fn link(&self, edge: EdgeId, direction: Direction) -> PathBuf {
-        self.links()
-            .join(format!("{}_{}", edge.0, direction.as_str()))
+        self.links().join(format!("{}_{}", edge.0, direction.as_str()))
     }
 
     /// Pins of links, by path; names that are not ours are left alone.
@@ -133,9 +145,8 @@ impl PinDir {
             .filter_map(|entry| {
                 let name = entry.file_name();
                 let (id, direction) = name.to_str()?.split_once('_')?;
-                let known = Direction::ALL
-                    .iter()
-                    .any(|known| known.as_str() == direction);
+                let direction = direction.strip_suffix("_next").unwrap_or(direction);
+                let known = Direction::ALL.iter().any(|known| known.as_str() == direction);
                 Some((entry.path(), EdgeId(id.parse().ok().filter(|_| known)?)))
             })
             .collect()
@@ -169,8 +180,5 @@ pub(crate) fn unpin(path: &Path) -> Result<(), Error> {
 }
 
 pub(crate) fn file(path: &Path, source: io::Error) -> Error {
-    Error::File {
-        path: path.to_owned(),
-        source,
-    }
+    Error::File { path: path.to_owned(), source }
 }

@@ -49,13 +49,7 @@ pub(crate) const LIMIT: usize = 1_000_000;
 impl Rows {
     /// No rows, and room for `limit`.
     pub(crate) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            clock: None,
-            epoch: Vec::new(),
-            rows: HashMap::new(),
-            beyond: HashMap::new(),
-        }
+        Self { limit, clock: None, epoch: Vec::new(), rows: HashMap::new(), beyond: HashMap::new() }
     }
 
     /// The clock that the ticks of the next epoch are told by.
@@ -70,18 +64,13 @@ impl Rows {
 
     /// Amounts that found no row.
     pub(crate) fn beyond(&self) -> impl Iterator<Item = (EdgeId, Direction, Counts)> {
-        self.beyond
-            .iter()
-            .map(|((edge, direction), counts)| (*edge, *direction, *counts))
+        self.beyond.iter().map(|((edge, direction), counts)| (*edge, *direction, *counts))
     }
 
     fn add(&mut self, edge: EdgeId, flow: &FlowEntry, clock: &Clock) {
         let full = self.rows.len() >= self.limit;
         // The slot is the edge's for now only.
-        let key = FlowKey {
-            slot: Slot(0),
-            ..flow.key
-        };
+        let key = FlowKey { slot: Slot(0), ..flow.key };
         match self.rows.entry((edge, key)) {
             Entry::Occupied(mut row) => row.get_mut().add(flow, clock),
             Entry::Vacant(_) if full => {
@@ -108,12 +97,17 @@ impl Row {
     }
 
     fn add(&mut self, flow: &FlowEntry, clock: &Clock) {
-        self.counts += flow.counts;
-        self.first = self.first.min(clock.at(flow.first));
-        self.last = self.last.max(clock.at(flow.last));
-        self.syn += u64::from(flow.syn);
-        self.fin += u64::from(flow.fin);
-        self.rst += u64::from(flow.rst);
+        self.merge(&Self::new(flow, clock));
+    }
+
+    /// Adds what the same flow carried elsewhere or at another time.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.counts += other.counts;
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.syn += other.syn;
+        self.fin += other.fin;
+        self.rst += other.rst;
     }
 }
 

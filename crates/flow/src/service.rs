@@ -134,12 +134,7 @@ impl Service {
     }
 
     fn open_parity(&self) -> Parity {
-        Parity::of(
-            self.engine
-                .ledger()
-                .pages()
-                .load(Region::Control, control::EPOCH),
-        )
+        Parity::of(self.engine.ledger().pages().load(Region::Control, control::EPOCH))
     }
 
     fn look_at_fill(&mut self) {
@@ -198,11 +193,7 @@ impl Service {
     fn note_drain(&mut self, cause: Option<Cause>, late: bool) {
         if let Some(cause) = cause {
             self.tally.early(cause);
-            tracing::debug!(
-                event = "drain.early",
-                cause = cause.as_str(),
-                "Drained ahead of time"
-            );
+            tracing::debug!(event = "drain.early", cause = cause.as_str(), "Drained ahead of time");
         }
         let Some(course) = self.watch.course() else {
             return;
@@ -257,19 +248,12 @@ impl Service {
             self.engine.detach_all(Some(&pins))?;
             flow_bpf::Tables::unpin(pins.path())?;
             pins.remove()?;
-            tracing::info!(
-                event = "flows.stop",
-                left = "nothing",
-                "Hooks and pins are removed"
-            );
+            tracing::info!(event = "flows.stop", left = "nothing", "Hooks and pins are removed");
         } else {
             tracing::info!(
                 event = "flows.stop",
                 left = "counting",
-                undo = format!(
-                    "fathom flows detach --bpf-pin-dir {}",
-                    pins.path().display()
-                ),
+                undo = format!("fathom flows detach --bpf-pin-dir {}", pins.path().display()),
                 "The kernel goes on counting"
             );
         }
@@ -277,8 +261,7 @@ impl Service {
     }
 
     fn active(&mut self) -> Option<flow_model::connections::Active> {
-        self.watch
-            .active(monotonic(), self.config.settings().connection_idle)
+        self.watch.active(monotonic(), self.config.settings().connection_idle)
     }
 }
 

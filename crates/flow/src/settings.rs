@@ -159,11 +159,7 @@ pub struct Settings {
     #[arg(long, env = "EBPF_PROFILING_PORT", default_value_t = 6060)]
     pub profiling_port: u16,
     /// Address of the pprof endpoints
-    #[arg(
-        long,
-        env = "FATHOM_FLOWS_PROFILING_LISTEN",
-        default_value = "127.0.0.1"
-    )]
+    #[arg(long, env = "FATHOM_FLOWS_PROFILING_LISTEN", default_value = "127.0.0.1")]
     pub profiling_listen: std::net::IpAddr,
     /// Write each closed epoch as JSON lines before it is cleared
     #[arg(long = "dump-bpf-maps", env = "EBPF_DUMP_BPF_MAPS", default_value = "false", value_parser = parse::boolean, num_args = 0..=1, default_missing_value = "true")]
@@ -205,12 +201,7 @@ pub struct Settings {
     #[arg(long, env = "FATHOM_FLOWS_READY_FILE", value_name = "PATH")]
     pub ready_file: Option<PathBuf>,
     /// Host-side veth of a pod: its ingress is what the pod sends
-    #[arg(
-        long,
-        env = "FATHOM_FLOWS_POD_EDGE",
-        value_name = "IFACE[=NAME]",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "FATHOM_FLOWS_POD_EDGE", value_name = "IFACE[=NAME]", value_delimiter = ',')]
     pub pod_edge: Vec<PodEdge>,
     /// Network namespace of a pod, hooked inside: egress is what the pod sends
     #[arg(
@@ -224,12 +215,7 @@ pub struct Settings {
     #[arg(long, env = "FATHOM_FLOWS_DISCOVER", value_enum, default_value_t = Discover::Auto)]
     pub discover: Discover,
     /// Host interfaces that are never pod edges
-    #[arg(
-        long,
-        env = "FATHOM_FLOWS_DISCOVER_EXCLUDE",
-        value_name = "GLOB",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "FATHOM_FLOWS_DISCOVER_EXCLUDE", value_name = "GLOB", value_delimiter = ',')]
     pub discover_exclude: Vec<Glob>,
     /// Where discovered edges are hooked
     #[arg(long, env = "FATHOM_FLOWS_EDGE_HOOKS", value_enum, default_value_t = EdgeHooks::Auto)]
@@ -255,12 +241,7 @@ pub struct Settings {
     )]
     pub host_cgroup: Vec<String>,
     /// Devices for --host-traffic nic [default: those of default routes]
-    #[arg(
-        long,
-        env = "FATHOM_FLOWS_NIC",
-        value_name = "IFACE",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "FATHOM_FLOWS_NIC", value_name = "IFACE", value_delimiter = ',')]
     pub nic: Vec<String>,
     /// How programs are attached
     #[arg(long, env = "FATHOM_FLOWS_ATTACH", value_enum, default_value_t = Attach::Auto)]
@@ -323,20 +304,10 @@ pub struct Settings {
     #[arg(long, env = "FATHOM_FLOWS_CONNECTION_IDLE", default_value = "60s", value_parser = parse::duration("1s", "1h"))]
     pub connection_idle: Duration,
     /// Names of external address ranges; the longest prefix wins
-    #[arg(
-        long,
-        env = "FATHOM_FLOWS_PEER_CIDR",
-        value_name = "NAME=CIDR",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "FATHOM_FLOWS_PEER_CIDR", value_name = "NAME=CIDR", value_delimiter = ',')]
     pub peer_cidr: Vec<NamedPrefix>,
     /// Peers whose traffic goes to the series `ignored`
-    #[arg(
-        long,
-        env = "FATHOM_FLOWS_IGNORE_PEER",
-        value_name = "CIDR",
-        value_delimiter = ','
-    )]
+    #[arg(long, env = "FATHOM_FLOWS_IGNORE_PEER", value_name = "CIDR", value_delimiter = ',')]
     pub ignore_peer: Vec<Prefix>,
     /// Resolve Service addresses to backends
     #[arg(long, env = "FATHOM_FLOWS_CONNTRACK", value_enum, default_value_t = AutoOff::Auto)]
@@ -360,12 +331,7 @@ pub struct Settings {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// Base of the push endpoint where the one for metrics is not set
-    #[arg(
-        long,
-        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
-        value_name = "URL",
-        hide = true
-    )]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", hide = true)]
     pub otlp_base_endpoint: Option<String>,
     /// How metrics are pushed
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t = OtlpProtocol::HttpProtobuf)]
@@ -380,12 +346,7 @@ pub struct Settings {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub otlp_timeout: u64,
     /// `service.name` of a push
-    #[arg(
-        long,
-        env = "OTEL_SERVICE_NAME",
-        value_name = "NAME",
-        default_value = "fathom"
-    )]
+    #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME", default_value = "fathom")]
     pub otlp_service_name: String,
     /// Further resource attributes of a push
     #[arg(long, env = "OTEL_RESOURCE_ATTRIBUTES", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse::header)]

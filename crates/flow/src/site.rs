@@ -1,9 +1,12 @@
 //! Where hooks go: namespaces, devices, and what their interface counters say.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use flow_bpf::LinkLayer;
-use flow_model::{edge::Place, flow::Direction};
+use flow_model::{
+    edge::{EdgeRecord, Place},
+    flow::Direction,
+};
 use net_sys::{
     Netns, Route,
     link::Link,
@@ -34,19 +37,22 @@ pub(crate) enum Way {
 impl Namespace {
     /// The namespace of the process.
     pub(crate) fn own() -> Result<Self, SiteError> {
-        Ok(Self {
-            way: Way::Own,
-            inode: Netns::current()?.inode(),
-        })
+        Ok(Self { way: Way::Own, inode: Netns::current()?.inode() })
     }
 
     /// The namespace behind a file.
     pub(crate) fn at(path: PathBuf) -> Result<Self, SiteError> {
         let inode = Netns::open(&path)?.inode();
-        Ok(Self {
-            way: Way::File(path),
-            inode,
-        })
+        Ok(Self { way: Way::File(path), inode })
+    }
+
+    /// The namespace with an inode, by a file in one of `dirs`.
+    pub(crate) fn find(inode: u64, dirs: &[PathBuf]) -> Result<Self, SiteError> {
+        let files = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+        files
+            .filter_map(|file| Self::at(file.path()).ok())
+            .find(|namespace| namespace.inode == inode)
+            .ok_or(SiteError::Unreachable { inode })
     }
 
     /// Whether it is the one the process lives in.
@@ -116,6 +122,28 @@ impl Site {
         }
     }
 
+    /// The place of a hook that the edge book records. A namespace is found again by its
+    /// inode among the files in `dirs`.
+    pub(crate) fn recorded(
+        record: &EdgeRecord,
+        direction: Direction,
+        dirs: &[PathBuf],
+    ) -> Result<Self, SiteError> {
+        let place = record.hooks[direction as usize].place;
+        let (namespace, ifindex, hook) = match (place, direction) {
+            (Place::Pod, Direction::Tx) => {
+                (Namespace::find(record.netns_inode, dirs)?, record.pod_ifindex, Hook::Egress)
+            }
+            (Place::Pod, Direction::Rx) => {
+                (Namespace::find(record.netns_inode, dirs)?, record.pod_ifindex, Hook::Ingress)
+            }
+            (_, Direction::Tx) => (Namespace::own()?, record.host_ifindex, Hook::Ingress),
+            (_, Direction::Rx) => (Namespace::own()?, record.host_ifindex, Hook::Egress),
+        };
+        let link = namespace.within(|| Ok(Route::open()?.link(ifindex, None)?))?;
+        Ok(Self::new(&namespace, &link, hook, place))
+    }
+
     /// First among those that see what arrives, last among those that see what leaves:
     /// what a policy dropped before an egress hook was never sent.
     pub(crate) const fn order(&self) -> Order {
@@ -135,19 +163,11 @@ impl Site {
 
     /// That counter now.
     pub(crate) fn reading(&self) -> Result<Reading, SiteError> {
-        let link = self
-            .namespace
-            .within(|| Ok(Route::open()?.link(self.ifindex, None)?))?;
+        let link = self.namespace.within(|| Ok(Route::open()?.link(self.ifindex, None)?))?;
         let counters = link.counters.ok_or(SiteError::NoCounters)?;
         Ok(match self.hook {
-            Hook::Ingress => Reading {
-                packets: counters.rx_packets,
-                bytes: counters.rx_bytes,
-            },
-            Hook::Egress => Reading {
-                packets: counters.tx_packets,
-                bytes: counters.tx_bytes,
-            },
+            Hook::Ingress => Reading { packets: counters.rx_packets, bytes: counters.rx_bytes },
+            Hook::Egress => Reading { packets: counters.tx_packets, bytes: counters.tx_bytes },
         })
     }
 }
@@ -202,14 +222,8 @@ impl EdgePlan {
         if tx.place != Place::Host || rx.place == Place::Host {
             return None;
         }
-        let rx = Site {
-            hook: Hook::Egress,
-            ..tx.clone()
-        };
-        Some(Self {
-            sites: [tx.clone(), rx],
-            ..self.clone()
-        })
+        let rx = Site { hook: Hook::Egress, ..tx.clone() };
+        Some(Self { sites: [tx.clone(), rx], ..self.clone() })
     }
 
     /// The hook of one direction.

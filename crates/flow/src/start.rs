@@ -33,11 +33,7 @@ pub(crate) fn start(
 ) -> Result<Started, Error> {
     let Some(pins) = pins else {
         let engine = Engine::private(sizes, settings, lane)?;
-        return Ok(Started {
-            engine,
-            recovery: None,
-            moved: false,
-        });
+        return Ok(Started { engine, recovery: None, moved: false });
     };
     moving::resume(pins, sizes, &settings)?;
     if !Tables::is_pinned(pins.path()) {
@@ -72,11 +68,7 @@ pub(crate) fn start(
     let (ledger, recovery) =
         Ledger::open(pages, sizes.geometry, settings, &mut drain, now(), observer)?;
     let engine = Engine::new(tables, drain, ledger, lane);
-    Ok(Started {
-        engine,
-        recovery: Some(recovery),
-        moved: false,
-    })
+    Ok(Started { engine, recovery: Some(recovery), moved: false })
 }
 
 fn open(pins: &PinDir, sizes: impl Fn(Geometry) -> Sizes) -> Result<Tables, Error> {
@@ -87,10 +79,7 @@ fn open(pins: &PinDir, sizes: impl Fn(Geometry) -> Sizes) -> Result<Tables, Erro
 }
 
 fn not_ours(pins: &PinDir, why: String) -> Error {
-    Error::ForeignPins {
-        path: pins.path().to_owned(),
-        why,
-    }
+    Error::ForeignPins { path: pins.path().to_owned(), why }
 }
 
 fn fresh(
@@ -105,11 +94,7 @@ fn fresh(
     let ledger = Ledger::create(tables.pages()?, sizes.geometry, settings, now(), legacy)?;
     tables.pin(pins.path())?;
     let engine = Engine::new(tables, drain, ledger, lane);
-    Ok(Started {
-        engine,
-        recovery: None,
-        moved: false,
-    })
+    Ok(Started { engine, recovery: None, moved: false })
 }
 
 /// Nothing but the kernel's totals can be believed: they go on as retired amounts, in
@@ -122,11 +107,7 @@ fn totals_only(
     lane: Lane,
     why: &str,
 ) -> Result<Started, Error> {
-    tracing::warn!(
-        event = "ledger.foreign",
-        why,
-        "Only totals of the pinned maps are kept"
-    );
+    tracing::warn!(event = "ledger.foreign", why, "Only totals of the pinned maps are kept");
     for (path, _) in pins.pinned_links() {
         crate::pins::unpin(&path)?;
     }

@@ -16,7 +16,12 @@ use flow_model::{
 use net_sys::{fdinfo, tcx::TcxLink};
 use serde::Serialize;
 
-use crate::{error::Error, hook::Lane, pins::PinDir, start::start};
+use crate::{
+    error::Error,
+    hook::{Lane, remove_recorded},
+    pins::PinDir,
+    start::start,
+};
 
 /// What a pin directory holds.
 #[derive(Debug, Serialize)]
@@ -154,11 +159,7 @@ pub fn status(dir: &Path) -> Result<Status, Error> {
 }
 
 const fn any_sizes(geometry: Geometry) -> Sizes {
-    Sizes {
-        geometry,
-        edge_quota_percent: 50,
-        early_drain_percent: 75,
-    }
+    Sizes { geometry, edge_quota_percent: 50, early_drain_percent: 75 }
 }
 
 fn edges(pages: &impl Pages, geometry: &Geometry) -> Vec<EdgeStatus> {
@@ -187,11 +188,7 @@ fn links(pins: &PinDir) -> Vec<LinkStatus> {
         .into_iter()
         .map(|(path, edge)| {
             let info = TcxLink::open_pinned(&path).and_then(|link| link.info());
-            LinkStatus {
-                path,
-                edge: edge.0,
-                attached: info.is_ok_and(|info| info.ifindex != 0),
-            }
+            LinkStatus { path, edge: edge.0, attached: info.is_ok_and(|info| info.ifindex != 0) }
         })
         .collect();
     links.sort_by(|one, other| one.path.cmp(&other.path));
@@ -201,10 +198,7 @@ fn links(pins: &PinDir) -> Vec<LinkStatus> {
 fn maps(tables: &Tables) -> Vec<MapStatus> {
     tables
         .descriptors()
-        .map(|(name, fd)| MapStatus {
-            name,
-            bytes: fdinfo::memlock(fd).ok().flatten(),
-        })
+        .map(|(name, fd)| MapStatus { name, bytes: fdinfo::memlock(fd).ok().flatten() })
         .collect()
 }
 
@@ -225,11 +219,7 @@ impl fmt::Display for Status {
             ledger.epoch, ledger.journal, ledger.commit, ledger.cleared
         )?;
         let memory: u64 = self.maps.iter().filter_map(|map| map.bytes).sum();
-        writeln!(
-            f,
-            "maps     {}, {memory} bytes of kernel memory",
-            self.maps.len()
-        )?;
+        writeln!(f, "maps     {}, {memory} bytes of kernel memory", self.maps.len())?;
         let attached = self.links.iter().filter(|link| link.attached).count();
         writeln!(f, "links    {} of {} attached", attached, self.links.len())?;
         writeln!(f, "edges    {}", self.edges.len())?;
@@ -261,11 +251,7 @@ impl fmt::Display for Detached {
         if let Some([tx, rx]) = self.packets {
             writeln!(f, "last counts: {tx} packets sent, {rx} received")?;
         }
-        let ledger = if self.ledger_removed {
-            "removed"
-        } else {
-            "kept"
-        };
+        let ledger = if self.ledger_removed { "removed" } else { "kept" };
         writeln!(f, "the ledger is {ledger}")
     }
 }
@@ -276,39 +262,23 @@ impl fmt::Display for Detached {
 ///
 /// When another process is the writer and stays, or a pin can't be removed.
 pub fn detach(dir: &Path, keep_ledger: bool) -> Result<Detached, Error> {
-    let nothing = Detached {
-        links: 0,
-        ledger_removed: false,
-        packets: None,
-    };
+    let nothing = Detached { links: 0, ledger_removed: false, packets: None };
     let Some(pins) = PinDir::find(dir)? else {
         return Ok(nothing);
     };
     let lock = pins.lock(PATIENCE, |_| ())?;
     let links = pins.pinned_links();
-    for (path, _) in &links {
-        if let Ok(link) = TcxLink::open_pinned(path) {
-            // A link whose device is gone has nothing to detach.
-            drop(link.detach());
-        }
-        crate::pins::unpin(path)?;
-    }
     let pinned = Tables::is_pinned(pins.path());
-    let packets = if pinned {
-        Some(last_drain(&pins)?)
-    } else {
-        None
-    };
+    let packets = if pinned { Some(last_drain(&pins)?) } else { None };
+    for (path, _) in pins.pinned_links() {
+        crate::pins::unpin(&path)?;
+    }
     if !keep_ledger {
         Tables::unpin(pins.path())?;
         drop(lock);
         pins.remove()?;
     }
-    Ok(Detached {
-        links: links.len(),
-        ledger_removed: pinned && !keep_ledger,
-        packets,
-    })
+    Ok(Detached { links: links.len(), ledger_removed: pinned && !keep_ledger, packets })
 }
 
 /// How long `detach` waits for a writer that is ending.
@@ -317,9 +287,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn last_drain(pins: &PinDir) -> Result<[u64; 2], Error> {
     let sizes = *Tables::open(pins.path(), any_sizes)?.sizes();
     let mut engine = start(sizes, Settings::default(), Some(pins), Lane::Tcx, &mut ())?.engine;
-    let ids: Vec<_> = engine.ledger().edges().map(|edge| edge.id).collect();
-    for id in ids {
-        engine.abandon(id)?;
+    let edges: Vec<EdgeRecord> = engine.ledger().edges().collect();
+    for edge in edges {
+        remove_recorded(&edge, pins)
+            .map_err(|source| Error::Edge { edge: edge.identity.name.to_string(), source })?;
+        engine.abandon(edge.id)?;
     }
     let drained = engine.drain(&mut ())?;
     Ok(Direction::ALL.map(|direction| drained.snapshot.node[direction as usize].wire.packets))

@@ -89,9 +89,7 @@ impl System {
 
     /// Controls that work from any thread.
     pub fn controls(&self) -> Controls {
-        Controls {
-            sender: self.sender.clone(),
-        }
+        Controls { sender: self.sender.clone() }
     }
 
     /// Tells where the process listens, for the ready file.
@@ -106,22 +104,10 @@ impl System {
     ///
     /// When the start fails, or the end in good order does.
     pub fn run(self) -> Result<(), Error> {
-        let Self {
-            config,
-            handle,
-            sender,
-            commands,
-            published,
-            listening,
-        } = self;
-        let result = Service::start(
-            config,
-            handle.clone(),
-            sender,
-            published,
-            listening.get().copied(),
-        )
-        .and_then(|service| service.run(&commands));
+        let Self { config, handle, sender, commands, published, listening } = self;
+        let result =
+            Service::start(config, handle.clone(), sender, published, listening.get().copied())
+                .and_then(|service| service.run(&commands));
         if let Err(error) = &result {
             handle.down(error.reason());
         }

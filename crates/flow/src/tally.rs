@@ -88,14 +88,8 @@ impl Cause {
 }
 
 /// Values of the `reason` label of a failed attach.
-pub(crate) const ATTACH_REASONS: [&str; 6] = [
-    "edge_limit",
-    "no_netns",
-    "no_capability",
-    "device_gone",
-    "foreign_filter",
-    "kernel",
-];
+pub(crate) const ATTACH_REASONS: [&str; 6] =
+    ["edge_limit", "no_netns", "no_capability", "device_gone", "foreign_filter", "kernel"];
 
 /// Counts since the process started.
 #[derive(Debug, Clone)]
@@ -127,13 +121,10 @@ pub(crate) struct Tally {
     pub(crate) dump_failed: u64,
 }
 
-const COLLECTION_SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+const COLLECTION_SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 const GRACE_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
-const LAG_SECONDS: &[f64] = &[
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-];
+const LAG_SECONDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 impl Default for Tally {
     fn default() -> Self {

@@ -26,10 +26,7 @@ pub(crate) fn wall() -> Duration {
 
 /// Both, for the ledger.
 pub(crate) fn now() -> Now {
-    Now {
-        wall_ns: nanos(wall()),
-        monotonic_ns: nanos(monotonic()),
-    }
+    Now { wall_ns: nanos(wall()), monotonic_ns: nanos(monotonic()) }
 }
 
 /// Whole nanoseconds, which 64 bits hold for five centuries.
@@ -47,10 +44,7 @@ pub(crate) struct WallClock {
 impl WallClock {
     /// Relates the clocks now.
     pub(crate) fn read() -> Self {
-        Self {
-            monotonic: monotonic(),
-            wall: wall(),
-        }
+        Self { monotonic: monotonic(), wall: wall() }
     }
 
     /// The wall-clock time of a monotonic one, in UTC.

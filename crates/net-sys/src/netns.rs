@@ -198,7 +198,7 @@ fn split(path: &Path) -> Result<(&Path, &OsStr), NetnsError> {
 /// Turns a descriptor that only names a file into one that can be entered, without a second
 /// look-up of the path that someone could have changed meanwhile.
 fn reopen(found: &OwnedFd) -> Result<OwnedFd, Errno> {
-    let path = format!("/proc/self/fd/{}", found.as_raw_fd());
+    let path = format!("/proc/thread-self/fd/{}", found.as_raw_fd());
     openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
 }
 

@@ -111,7 +111,8 @@ impl DirectoryWatch {
                 .map_err(|errno| WatchError::MountTable { source: errno.into() })?;
         let waker = Waker::new().map_err(|errno| WatchError::Instance { source: errno.into() })?;
         let directories = directories.into_iter().map(|path| Directory::new(path.into())).collect();
-        let mut watch = Self { inotify, mounts, directories, pending: VecDeque::new(), waker };
+        let mut watch =
+            Self { inotify, mounts, mounted: false, directories, pending: VecDeque::new(), waker };
         for position in 0..watch.directories.len() {
             watch.settle(position)?;
         }
@@ -157,12 +158,8 @@ impl DirectoryWatch {
         let mounts = PollFd::new(&self.mounts, PollFlags::PRI);
         let mut waits = vec![mounts, readable(&self.inotify)];
         waits.extend(others);
-        wait(&mut waits, timeout).map_err(|errno| WatchError::Read {
-            source: errno.into(),
-        })?;
-        let mounted = waits
-            .first()
-            .is_some_and(|mounts| mounts.revents().contains(PollFlags::PRI));
+        wait(&mut waits, timeout).map_err(|errno| WatchError::Read { source: errno.into() })?;
+        let mounted = waits.first().is_some_and(|mounts| mounts.revents().contains(PollFlags::PRI));
         drop(waits);
         // Told once for each change, so whoever asks keeps the answer.
         self.mounted |= mounted;

@@ -26,7 +26,7 @@ pub use crossing::{Crossing, Device, Key, Namespace};
 pub use error::SurveyError;
 
 use change::Changes;
-use tracker::{Todo, Tracker};
+use tracker::Tracker;
 
 use crate::monitor::{self, Event, Monitor};
 use crate::netns::Netns;
@@ -112,7 +112,8 @@ impl Survey {
             if !changes.is_empty() || left.is_zero() {
                 return Ok(changes.into_list());
             }
-            self.sleep(left)?;
+            // Whoever gets an error does not know what it kept from being told.
+            self.sleep(left).inspect_err(|_| self.stale = true)?;
         }
     }
 
@@ -161,7 +162,6 @@ impl Survey {
     }
 
     fn follow(&mut self, changes: &mut Changes) -> Result<(), SurveyError> {
-        let mut todo = Todo::default();
         let mut events = Vec::new();
         for _event in 0..EVENTS_AT_ONCE {
             match self.monitor.poll(Duration::ZERO)? {
@@ -170,7 +170,7 @@ impl Survey {
                 Some(event) => events.push((event, Instant::now())),
             }
         }
-        self.tracker.link_events(events, &mut todo, changes)?;
+        self.tracker.link_events(events, changes)?;
         for _event in 0..EVENTS_AT_ONCE {
             match self.watch.poll(Duration::ZERO)? {
                 None => break,
@@ -179,7 +179,7 @@ impl Survey {
             }
         }
         if !self.stale {
-            self.tracker.settle(&todo, changes)?;
+            self.tracker.settle(changes)?;
             self.tracker.look_around(changes)?;
         }
         Ok(())

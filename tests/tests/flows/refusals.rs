@@ -102,7 +102,7 @@ fn words_that_are_none_of_the_choices_are_usage() {
         ("--ignore-peer", "10.0.0.0/33"),
         ("--ignore-peer", "here"),
         ("--peer-cidr", "10.0.0.0/8"),
-        ("--peer-cidr", "office=10.0.0.0"),
+        ("--peer-cidr", "office=10.0.0.0/64"),
     ] {
         let given = format!("{flag}={value}");
         let refused = oneshot([given.as_str(), "--pod-edge", "nosuch"]);
@@ -146,13 +146,15 @@ fn variables_are_judged_like_flags() {
 }
 
 #[test]
+#[ignore = "root: needs network namespaces"]
 fn a_flag_wins_over_its_variable() {
-    let command = binary::command().env("FATHOM_FLOWS_SHARDS", "5");
-    let args = ["flows", "--duration", "300ms", "--shards", "2", "--pod-edge", "nosuch"];
-    let refused = command.args(args).run(SOON).unwrap();
-    // Only the missing interface is left to complain about.
-    assert_ne!(refused.status.code(), Some(USAGE), "{}", refused.stderr);
-    assert!(refused.stderr.contains("nosuch"), "{}", refused.stderr);
+    let wire = Wire::build();
+    let args = ["flows", "--duration", "200ms", "--pod-edge", "vpod", "--attach", "tcx"];
+    let command = binary::command_in(&wire.node)
+        .env("FATHOM_FLOWS_ATTACH", "clsact")
+        .env("FATHOM_FLOWS_OUTPUT", "json");
+    let document: Document = command.args(args).run(SOON).unwrap().json().unwrap();
+    assert_eq!(document.host.attach, "tcx");
 }
 
 #[test]

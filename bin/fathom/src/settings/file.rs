@@ -89,8 +89,14 @@ impl File {
             let Some(arg) = section.arg(key) else {
                 let known =
                     section.args().map(|arg| arg.get_id().as_str()).chain(also.iter().copied());
-                problems
-                    .add(place, format_args!("{key}: unknown key{}", similar::hint(key, known)));
+                problems.add(
+                    place,
+                    format_args!(
+                        "{}: unknown key{}",
+                        key.escape_debug(),
+                        similar::hint(key, known)
+                    ),
+                );
                 continue;
             };
             match texts(arg, value) {

@@ -19,7 +19,8 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Environment(name) => write!(f, "environment {name}"),
-            Self::File(path) => write!(f, "file {}", path.display()),
+            // A line break in a name would end the comment it is printed in.
+            Self::File(path) => write!(f, "file {}", path.display().to_string().escape_debug()),
         }
     }
 }

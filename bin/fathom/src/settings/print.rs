@@ -29,7 +29,8 @@ fn part(
     shown: impl Fn(&str) -> bool,
 ) -> Result<(), Failure> {
     let values = section.settle(layer)?;
-    for arg in section.args().filter(|arg| shown(arg.get_id().as_str())) {
+    let known = |arg: &&Arg| !arg.is_hide_set() || layer.of(arg.get_id().as_str()).is_some();
+    for arg in section.args().filter(known).filter(|arg| shown(arg.get_id().as_str())) {
         setting(out, arg, &values, layer, indent);
     }
     Ok(())

@@ -96,48 +96,56 @@ fn raw(matches: &ArgMatches, arg: &Arg) -> Vec<String> {
     matches.get_raw(arg.get_id().as_str()).into_iter().flatten().map(text).collect()
 }
 
-fn file_layer(sections: &Sections, arg: &Arg, value: &str) -> Layer {
+/// What a file says that holds one key.
+fn file_layer(sections: &Sections, command: &str, arg: &Arg, value: &str) -> Layer {
     let value = serde_json::Value::from(value);
     let written = if is_list(arg) { format!("[{value}]") } else { value.to_string() };
+    let setting = format!("{}: {written}", arg.get_id());
     let folder = Folder::new();
-    let path = folder.file(&format!("flows: {{{}: {written}}}", arg.get_id()));
+    let path = folder.file(&match command {
+        "flows" => format!("flows: {{{setting}}}"),
+        _ => setting,
+    });
     let mut problems = Problems::default();
     let layers = File::read(&path).unwrap().layers(sections, &mut problems);
     problems.none().unwrap();
     layers.flows()
 }
 
+fn environment_layer(arg: &Arg, value: &str) -> Layer {
+    let variable = arg.get_env().and_then(|name| name.to_str()).unwrap();
+    let mut problems = Problems::default();
+    let environment = Environment::from([(variable, value)]);
+    let layer = environment.layer([arg].into_iter(), &mut problems);
+    problems.none().unwrap();
+    layer
+}
+
 #[test]
 fn for_every_flag_the_flag_beats_the_variable_the_variable_the_file_and_the_file_the_default() {
     let definition = args::definition();
     let sections = Sections::of(&definition);
-    let command = without_variables(definition.find_subcommand("flows").unwrap().clone());
-    for arg in sections.flows.args() {
-        let (id, flag) = (arg.get_id().as_str(), arg.get_long().unwrap());
-        let variable = arg.get_env().and_then(|name| name.to_str()).unwrap();
-        let [one, other] = samples(arg);
-        let with = |layer: &Layer, flags: &[String]| {
-            let command = with_defaults(command.clone(), &[], layer);
-            let all = [&["flows".to_owned()], flags].concat();
-            raw(&command.try_get_matches_from(all).unwrap(), arg)
-        };
-        let environment = |value: &str| {
-            let mut problems = Problems::default();
-            let layer =
-                Environment::from([(variable, value)]).layer([arg].into_iter(), &mut problems);
-            problems.none().unwrap();
-            layer
-        };
-        let flags = |value: &str| [format!("--{flag}={value}")];
+    for name in ["flows", "agent"] {
+        let with_variables = definition.find_subcommand(name).unwrap();
+        let command = without_variables(with_variables.clone());
+        for arg in with_variables.get_arguments().filter(|arg| arg.get_id() != "config") {
+            let id = arg.get_id();
+            let [one, other] = samples(arg);
+            let value = |layer: &Layer, flags: &[String]| {
+                let command = with_defaults(command.clone(), &[], layer);
+                let all = [&[name.to_owned()], flags].concat();
+                raw(&command.try_get_matches_from(all).unwrap(), arg)
+            };
+            let flag = [format!("--{}={one}", arg.get_long().unwrap())];
+            let file = file_layer(&sections, name, arg, &one);
+            let variable = environment_layer(arg, &other);
+            let both = file.clone().under(variable.clone());
 
-        let file = file_layer(&sections, arg, &one);
-        assert_eq!(with(&file, &[]), [one.as_str()], "{id}: the file beats the default");
-        let both = file.under(environment(&other));
-        assert_eq!(with(&both, &[]), [other.as_str()], "{id}: the variable beats the file");
-        let value = with(&environment(&other), &flags(&one));
-        assert_eq!(value, [one.as_str()], "{id}: the flag beats the variable");
-        let value = with(&both, &flags(&one));
-        assert_eq!(value, [one.as_str()], "{id}: the flag beats both");
+            assert_eq!(value(&file, &[]), [one.as_str()], "{name} {id}: file over default");
+            assert_eq!(value(&both, &[]), [other.as_str()], "{name} {id}: variable over file");
+            assert_eq!(value(&variable, &flag), [one.as_str()], "{name} {id}: flag over variable");
+            assert_eq!(value(&both, &flag), [one.as_str()], "{name} {id}: flag over both");
+        }
     }
 }
 
@@ -340,4 +348,10 @@ fn the_example_checks_clean() {
         "the example sets what the agent does not use: {:?}",
         told.unused
     );
+}
+
+#[test]
+fn a_key_that_could_steer_a_terminal_is_escaped() {
+    let told = problems_of("\"\\e[2Jx\": 1");
+    assert!(!told.contains('\x1b') && told.contains("unknown key"), "{told:?}");
 }

@@ -67,6 +67,27 @@ fn sigint_ends_the_agent_like_sigterm() {
 }
 
 #[test]
+fn threads_that_serve_strangers_have_given_up_their_rights() {
+    let setup = Setup::new();
+    let agent = agent(&setup, "");
+    setup.answer("/metrics");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", agent.id())).unwrap();
+    let statuses = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("status")));
+    let serving: Vec<_> =
+        statuses.flatten().filter(|status| status.contains("Name:\tserving")).collect();
+    assert!(!serving.is_empty(), "no thread serves");
+    for status in serving {
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:\t")).unwrap();
+        let effective = u64::from_str_radix(effective, 16).unwrap();
+        assert_eq!(effective & !HARMLESS, 0, "{status}");
+    }
+    stop(agent);
+}
+
+/// CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH.
+const HARMLESS: u64 = 0b110;
+
+#[test]
 fn keys_that_the_agent_does_not_use_are_told() {
     let setup = Setup::new();
     let pins = setup.path("");
@@ -89,6 +110,21 @@ fn profiles_are_served_on_a_port_of_their_own_and_only_when_asked_for() {
     assert!(setup.answer("/debug/pprof/cmdline").starts_with("HTTP/1.1 404"));
     stop(agent);
 }
+
+#[test]
+fn a_web_configuration_guards_everything_but_health() {
+    let setup = Setup::new();
+    let users = setup.path("web.yaml");
+    std::fs::write(&users, format!("basic_auth_users: {{watcher: '{HASH}'}}\n")).unwrap();
+    let agent = agent(&setup, &format!("web_config_file: '{users}'\n"));
+    assert!(setup.answer("/health/live").starts_with("HTTP/1.1 200"));
+    assert!(setup.answer("/metrics").starts_with("HTTP/1.1 401"));
+    assert!(setup.answer("/api/v1/flows").starts_with("HTTP/1.1 401"));
+    stop(agent);
+}
+
+/// Of a password that nobody uses.
+const HASH: &str = "$2b$04$abcdefghijklmnopqrstuuN0PZBDMKCnUlqAQ5JhmCkdYo5rZ6dFG";
 
 #[test]
 fn metrics_are_pushed_to_the_path_for_metrics_also_at_the_end() {

@@ -54,7 +54,7 @@ fn one_shot_prints_tables_unless_told_otherwise() {
 #[test]
 #[ignore = "root: needs network namespaces and BPF"]
 fn a_signal_ends_the_window_early_and_the_document_is_printed() {
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let (lab, setup) = (lab(), Setup::new());
         let ready = setup.path("ready");
         let arguments = ["--duration", "1h", "-o", "json", "--ready-file", &ready];
@@ -91,7 +91,6 @@ fn the_daemon_serves_what_it_counts_and_reloads_while_it_does() {
     };
     let path = file("200ms");
     let place = lab.node_a().namespace.place();
-    // The listener belongs into the namespace of the test, and edges into that of the node.
     let command = quiet(place.command(PROGRAM).args(["agent", "--config", &path]));
     let mut agent = command.spawn().unwrap();
     agent.wait_for_file(Path::new(&ready), PATIENCE).unwrap();
@@ -126,7 +125,7 @@ fn the_demonstration_counts_and_leaves_nothing_behind() {
     wait_until("bytes in the metrics", PATIENCE, counted).unwrap();
     let mark = format!("-{}-", demo.id());
     assert!(namespaces().iter().any(|name| name.contains(&mark)), "the laboratory has namespaces");
-    demo.stop_by(Signal::INT, PATIENCE).unwrap().success().unwrap();
+    demo.stop_by(Signal::HUP, PATIENCE).unwrap().success().unwrap();
     let left: Vec<_> = namespaces().into_iter().filter(|name| name.contains(&mark)).collect();
     assert!(left.is_empty(), "left behind: {left:?}");
 }
@@ -146,4 +145,38 @@ fn detaching_what_is_not_there_is_done_at_once() {
     let status: Value = fathom(&status).succeed(PATIENCE).unwrap().json().unwrap();
     assert!(status.is_object(), "{status}");
     assert!(!Path::new(&directory).exists(), "looking makes nothing");
+}
+
+#[test]
+#[ignore = "root: needs network namespaces and BPF"]
+fn one_shot_listens_only_when_asked_to() {
+    let (lab, setup) = (lab(), Setup::new());
+    let (ready, listen) = (setup.path("ready"), format!("127.0.0.1:{}", setup.port));
+    let place = lab.node_a().namespace.place();
+    let arguments = ["--duration", "1h", "--ready-file", &ready, "--listen", &listen];
+    let mut process = inside(place, &arguments).spawn().unwrap();
+    process.wait_for_file(Path::new(&ready), PATIENCE).unwrap();
+    let answer = place.run(|| setup.answer("/health/live")).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    process.stop(PATIENCE).unwrap().success().unwrap();
+
+    let mut silent = inside(place, &["--duration", "1h", "--ready-file", &ready]).spawn().unwrap();
+    silent.wait_for_file(Path::new(&ready), PATIENCE).unwrap();
+    let sockets =
+        place.run(|| std::fs::read_to_string("/proc/thread-self/net/tcp")).unwrap().unwrap();
+    assert!(!sockets.contains(" 0A "), "something listens in the node:\n{sockets}");
+    silent.stop(PATIENCE).unwrap().success().unwrap();
+}
+
+#[test]
+#[ignore = "root: needs network namespaces and BPF"]
+fn a_demonstration_without_rights_or_tools_says_what_it_needs() {
+    let dropped = ["--bounding-set=-all", "--inh-caps=-all", PROGRAM, "demo"];
+    let powerless = quiet(Command::new("setpriv").args(dropped)).run(PATIENCE).unwrap();
+    assert_eq!(powerless.status.code(), Some(77), "{}", powerless.stderr);
+    assert!(powerless.stderr.contains("NET_ADMIN"), "{}", powerless.stderr);
+
+    let toolless = fathom(&["demo"]).env("PATH", "/nowhere").run(PATIENCE).unwrap();
+    assert_eq!(toolless.status.code(), Some(69), "{}", toolless.stderr);
+    assert!(toolless.stderr.contains("install"), "{}", toolless.stderr);
 }

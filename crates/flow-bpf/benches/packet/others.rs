@@ -6,7 +6,9 @@ use std::{
     ptr,
 };
 
-use libbpf_rs::{MapCore as _, MapFlags, MapHandle, MapType, Object, ObjectBuilder, ProgramType};
+use libbpf_rs::{
+    Map, MapCore as _, MapFlags, MapHandle, MapType, Object, ObjectBuilder, ProgramType,
+};
 
 /// One instruction: operation, registers, offset, constant.
 const fn instruction(code: u8, dst: u8, src: u8, offset: i16, constant: i32) -> u64 {
@@ -95,8 +97,20 @@ impl NetObserv {
 
     /// How many flows it holds: proof that what was timed is its counting.
     pub(crate) fn flows(&self) -> usize {
-        let table = self.0.maps().find(|map| map.name() == "aggregated_flows");
-        table.map_or(0, |table| table.keys().count())
+        self.table().keys().count()
+    }
+
+    /// Makes it forget, so that every packet inserts again.
+    pub(crate) fn clear(&self) {
+        let table = self.table();
+        for key in table.keys() {
+            table.delete(&key).expect("nobody else deletes");
+        }
+    }
+
+    fn table(&self) -> Map<'_> {
+        let mut maps = self.0.maps();
+        maps.find(|map| map.name() == "aggregated_flows").expect("NetObserv aggregates flows")
     }
 }
 

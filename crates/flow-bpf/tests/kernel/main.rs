@@ -7,6 +7,7 @@
     reason = "a test that can't go on stops, and tells its seed and its numbers"
 )]
 
+mod damage;
 mod device;
 mod frames;
 mod lab;

@@ -242,6 +242,24 @@ fn a_filling_table_gives_notice_once_an_epoch() {
     assert_eq!(lab.event(Event::LostNotice), 0);
 }
 
+#[test]
+#[ignore = "root: loads programs"]
+fn notices_that_nobody_reads_are_lost_and_counted_and_cost_no_count() {
+    pin_to_cpu(0);
+    let mut lab = Lab::with(narrow(2, 1), single(SLOT));
+    for _ in 0..2_000 {
+        for port in 0..3 {
+            lab.send(&udp4([port, 80]));
+        }
+        lab.drain.clear(Parity::Even).unwrap();
+    }
+    // 64 KiB hold 2 730 notices of 24 octets, and two were sent in each round.
+    assert_eq!(lab.event(Event::LostNotice), 4_000 - 2_730);
+    let told = lab.tables.notices().unwrap().poll(Duration::from_secs(5)).unwrap();
+    assert_eq!(told.len(), 2_730);
+    assert_eq!(lab.class(Direction::Tx, Class::OverflowUdp).packets, 2_000);
+}
+
 fn cell(ifindex: u32, slot: u16, link_layer: LinkLayer) -> SlotCell {
     SlotCell { ifindex, slot: Slot(slot), link_layer }
 }

@@ -3,11 +3,7 @@ use crate::flow::{Counts, Direction, FlowEntry, FlowKey, Slot};
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 use std::net::{IpAddr, Ipv4Addr};
 
-const CLOCK: TickClock = TickClock {
-    tick: 1000,
-    monotonic_ns: 1_000_000,
-    tick_ns: 1000,
-};
+const CLOCK: TickClock = TickClock { tick: 1000, monotonic_ns: 1_000_000, tick_ns: 1000 };
 
 fn flow(from: (u8, u16), to: (u8, u16), protocol: u8, last: u32) -> FlowEntry {
     let address = |n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n));
@@ -22,10 +18,7 @@ fn flow(from: (u8, u16), to: (u8, u16), protocol: u8, last: u32) -> FlowEntry {
             protocol,
             fragment: false,
         },
-        counts: Counts {
-            packets: 1,
-            bytes: 60,
-        },
+        counts: Counts { packets: 1, bytes: 60 },
         first: last,
         last,
         syn: 0,
@@ -49,19 +42,12 @@ fn active(table: &mut Connections) -> u64 {
 fn both_directions_and_both_ends_are_one_connection() {
     let mut table = Connections::new(10);
     let elsewhere = FlowEntry {
-        key: FlowKey {
-            slot: Slot(2),
-            direction: Direction::Rx,
-            ..tcp(CLIENT, SERVER).key
-        },
+        key: FlowKey { slot: Slot(2), direction: Direction::Rx, ..tcp(CLIENT, SERVER).key },
         ..tcp(CLIENT, SERVER)
     };
-    for flow in [
-        tcp(CLIENT, SERVER),
-        tcp(SERVER, CLIENT),
-        elsewhere,
-        flow(CLIENT, SERVER, 17, 1000),
-    ] {
+    for flow in
+        [tcp(CLIENT, SERVER), tcp(SERVER, CLIENT), elsewhere, flow(CLIENT, SERVER, 17, 1000)]
+    {
         table.observe(&flow, &CLOCK);
     }
     assert_eq!(table.sweep(1_000_000, 60_000), Active { tcp: 1, udp: 1 });
@@ -71,52 +57,22 @@ fn both_directions_and_both_ends_are_one_connection() {
 fn a_reset_ends_it_and_so_does_a_fin_from_both_sides_but_not_from_one() {
     let mut table = Connections::new(10);
     table.observe(&tcp(CLIENT, SERVER), &CLOCK);
-    table.observe(
-        &FlowEntry {
-            fin: 1,
-            ..tcp(CLIENT, SERVER)
-        },
-        &CLOCK,
-    );
+    table.observe(&FlowEntry { fin: 1, ..tcp(CLIENT, SERVER) }, &CLOCK);
     assert_eq!(active(&mut table), 1);
-    table.observe(
-        &FlowEntry {
-            fin: 1,
-            ..tcp(SERVER, CLIENT)
-        },
-        &CLOCK,
-    );
+    table.observe(&FlowEntry { fin: 1, ..tcp(SERVER, CLIENT) }, &CLOCK);
     assert_eq!(active(&mut table), 0);
     let other = (9, 9);
-    table.observe(
-        &FlowEntry {
-            rst: 1,
-            ..tcp(CLIENT, other)
-        },
-        &CLOCK,
-    );
+    table.observe(&FlowEntry { rst: 1, ..tcp(CLIENT, other) }, &CLOCK);
     assert_eq!(active(&mut table), 0);
 }
 
 #[test]
 fn late_segments_do_not_revive_an_ended_connection_but_a_new_one_with_its_ports_does() {
     let mut table = Connections::new(10);
-    table.observe(
-        &FlowEntry {
-            rst: 1,
-            ..tcp(SERVER, CLIENT)
-        },
-        &CLOCK,
-    );
+    table.observe(&FlowEntry { rst: 1, ..tcp(SERVER, CLIENT) }, &CLOCK);
     table.observe(&tcp(CLIENT, SERVER), &CLOCK);
     assert_eq!(active(&mut table), 0);
-    table.observe(
-        &FlowEntry {
-            syn: 1,
-            ..tcp(CLIENT, SERVER)
-        },
-        &CLOCK,
-    );
+    table.observe(&FlowEntry { syn: 1, ..tcp(CLIENT, SERVER) }, &CLOCK);
     assert_eq!(active(&mut table), 1);
 }
 
@@ -145,27 +101,16 @@ fn a_full_table_keeps_what_it_has_and_counts_the_rest() {
     table.observe(&tcp(CLIENT, SERVER), &CLOCK);
     table.observe(&tcp((3, 3), SERVER), &CLOCK);
     table.observe(&tcp(SERVER, CLIENT), &CLOCK);
-    assert_eq!(
-        (table.len(), table.untracked(), active(&mut table)),
-        (1, 1, 1)
-    );
+    assert_eq!((table.len(), table.untracked(), active(&mut table)), (1, 1, 1));
 }
 
 #[test]
 fn ticks_become_times_across_the_wrap_of_their_counter() {
-    let clock = TickClock {
-        tick: 5,
-        monotonic_ns: 1_000_000,
-        tick_ns: 4_000,
-    };
+    let clock = TickClock { tick: 5, monotonic_ns: 1_000_000, tick_ns: 4_000 };
     assert_eq!(clock.monotonic_ns(5), 1_000_000);
     assert_eq!(clock.monotonic_ns(u32::MAX), 1_000_000 - 6 * 4_000);
     assert_eq!(clock.monotonic_ns(7), 1_008_000);
-    let early = TickClock {
-        tick: 5,
-        monotonic_ns: 10,
-        tick_ns: 4_000,
-    };
+    let early = TickClock { tick: 5, monotonic_ns: 10, tick_ns: 4_000 };
     assert_eq!(early.monotonic_ns(1), 0);
 }
 

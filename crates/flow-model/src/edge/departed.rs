@@ -29,10 +29,7 @@ impl Departed {
 
     pub(crate) fn load(pages: &impl Pages) -> Self {
         let words: [u64; Self::WORDS] = load_words(pages, Region::EdgeBook, 0, Self::OFFSET);
-        let at = |i: usize| Counts {
-            packets: words[2 * i],
-            bytes: words[2 * i + 1],
-        };
+        let at = |i: usize| Counts { packets: words[2 * i], bytes: words[2 * i + 1] };
         let both = |i| [at(i), at(i + 1)];
         Self {
             flows: both(0),
@@ -46,9 +43,7 @@ impl Departed {
     pub(crate) fn to_words(self) -> Vec<u64> {
         let sums = [self.flows, self.skb, self.pod_other, self.pod_retired];
         let sums = sums.into_iter().flatten();
-        sums.chain(self.folded.into_iter().flatten())
-            .flat_map(Counts::words)
-            .collect()
+        sums.chain(self.folded.into_iter().flatten()).flat_map(Counts::words).collect()
     }
 
     /// All of a direction, with and without flow detail.
@@ -79,10 +74,7 @@ mod tests {
         let mut next = 0;
         let mut count = || {
             next += 2;
-            Counts {
-                packets: next,
-                bytes: next + 1,
-            }
+            Counts { packets: next, bytes: next + 1 }
         };
         let departed = Departed {
             flows: [count(), count()],

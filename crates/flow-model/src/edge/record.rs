@@ -79,19 +79,13 @@ impl EdgeRecord {
 
     /// Committed flows of a direction over both parities.
     pub fn flows(&self, direction: Direction) -> Counts {
-        Parity::ALL
-            .iter()
-            .map(|parity| self.sums[*parity as usize][direction as usize])
-            .sum()
+        Parity::ALL.iter().map(|parity| self.sums[*parity as usize][direction as usize]).sum()
     }
 
     /// Reads the words of a record. Torn texts are not an error: a rename is not atomic,
     /// and the driver names the edge again.
     pub fn decode(slot: Slot, words: &[u64; EDGE_WORDS]) -> Result<Self, CorruptEdge> {
-        let corrupt = |field| CorruptEdge {
-            slot: slot.0,
-            field,
-        };
+        let corrupt = |field| CorruptEdge { slot: slot.0, field };
         let state = state(words[field::HEAD]).ok_or_else(|| corrupt("state"))?;
         let id = EdgeId(upper(words[field::HEAD]));
         if (id.0 == 0) != (state == EdgeState::Free) {
@@ -131,16 +125,8 @@ impl EdgeRecord {
         words[field::POD_CREATED] = self.pod_created_ns;
         place(&mut words, field::HOOKS, self.hooks.map(Hook::to_word));
         place(&mut words, field::TEXTS, text_words(&self.identity));
-        place(
-            &mut words,
-            field::SUMS,
-            self.sums.into_iter().flatten().flat_map(Counts::words),
-        );
-        place(
-            &mut words,
-            field::INHERITED,
-            self.inherited.into_iter().flat_map(Counts::words),
-        );
+        place(&mut words, field::SUMS, self.sums.into_iter().flatten().flat_map(Counts::words));
+        place(&mut words, field::INHERITED, self.inherited.into_iter().flat_map(Counts::words));
         place(&mut words, field::BASELINE, self.baseline);
         words
     }
@@ -177,11 +163,7 @@ fn identity(words: &[u64; EDGE_WORDS]) -> Option<Identity> {
         let start = field::TEXTS + i * Text::WORDS;
         Text::from_words(&std::array::from_fn(|word| words[start + word]))
     };
-    let identity = Identity {
-        name: text(0)?,
-        namespace: text(1)?,
-        uid: text(2)?,
-    };
+    let identity = Identity { name: text(0)?, namespace: text(1)?, uid: text(2)? };
     let expected = upper(words[field::IDENTITY]);
     (checksum(&text_words(&identity)) == expected).then_some(identity)
 }
@@ -223,10 +205,7 @@ const fn exposure(word: u64) -> Option<Exposure> {
 }
 
 pub(super) fn amounts(words: &[u64; EDGE_WORDS], start: usize) -> [Counts; 2] {
-    [0, 2].map(|i| Counts {
-        packets: words[start + i],
-        bytes: words[start + i + 1],
-    })
+    [0, 2].map(|i| Counts { packets: words[start + i], bytes: words[start + i + 1] })
 }
 
 pub(super) fn place(
@@ -263,14 +242,8 @@ mod tests {
         record.exposure = Exposure::Series;
         record.identity.name = Text::new("web-0").unwrap();
         record.identity.namespace = Text::new("shop").unwrap();
-        record.sums[1][0] = Counts {
-            packets: 5,
-            bytes: 6,
-        };
-        record.inherited[1] = Counts {
-            packets: 7,
-            bytes: 8,
-        };
+        record.sums[1][0] = Counts { packets: 5, bytes: 6 };
+        record.inherited[1] = Counts { packets: 7, bytes: 8 };
         record.pod_created_ns = 2;
         record.baseline[7] = 11;
         record
@@ -289,10 +262,9 @@ mod tests {
 
     #[test]
     fn torn_texts_cost_a_series_its_name_but_other_keeps_its_amounts() {
-        for (exposure, kept) in [
-            (Exposure::Series, Exposure::Unnamed),
-            (Exposure::Other, Exposure::Other),
-        ] {
+        for (exposure, kept) in
+            [(Exposure::Series, Exposure::Unnamed), (Exposure::Other, Exposure::Other)]
+        {
             let mut words = EdgeRecord { exposure, ..full() }.encode();
             words[field::TEXTS] ^= 1 << 16;
             let record = EdgeRecord::decode(Slot(9), &words).unwrap();
@@ -313,10 +285,7 @@ mod tests {
         ] {
             let mut words = full().encode();
             words[word] = value;
-            let error = CorruptEdge {
-                slot: 9,
-                field: wrong,
-            };
+            let error = CorruptEdge { slot: 9, field: wrong };
             assert_eq!(EdgeRecord::decode(Slot(9), &words), Err(error));
         }
     }

@@ -23,9 +23,7 @@ impl Text {
         let mut octets = [0; 64];
         let (length, room) = octets.split_at_mut(1);
         let too_long = TextTooLong { length: text.len() };
-        room.get_mut(..text.len())
-            .ok_or(too_long)?
-            .copy_from_slice(text.as_bytes());
+        room.get_mut(..text.len()).ok_or(too_long)?.copy_from_slice(text.as_bytes());
         length.fill(u8::try_from(text.len()).map_err(|_| too_long)?);
         Ok(Self { octets })
     }
@@ -110,10 +108,7 @@ mod tests {
         let longest = "n".repeat(63);
         assert_eq!(Text::new(&longest).unwrap().as_str(), longest);
         assert_eq!(Text::new(&"n".repeat(64)), Err(TextTooLong { length: 64 }));
-        assert_eq!(
-            Text::new(&"n".repeat(500)),
-            Err(TextTooLong { length: 500 })
-        );
+        assert_eq!(Text::new(&"n".repeat(500)), Err(TextTooLong { length: 500 }));
     }
 
     proptest! {

@@ -32,10 +32,7 @@ const EMPTY: Seat = Seat {
 
 impl Roster {
     pub(super) fn empty(geometry: &Geometry) -> Self {
-        Self {
-            seats: vec![EMPTY; geometry.slots()],
-            by_id: HashMap::new(),
-        }
+        Self { seats: vec![EMPTY; geometry.slots()], by_id: HashMap::new() }
     }
 
     /// Reads the edge book; ids must be ours and unique.
@@ -47,10 +44,7 @@ impl Roster {
             let record = EdgeRecord::decode(slot, &words)?;
             let known = record.state == EdgeState::Free || u64::from(record.id.0) < next_id;
             if !known || roster.by_id.contains_key(&record.id) {
-                return Err(CorruptEdge {
-                    slot: slot.0,
-                    field: "id",
-                });
+                return Err(CorruptEdge { slot: slot.0, field: "id" });
             }
             roster.seat(&record);
         }
@@ -64,21 +58,10 @@ impl Roster {
 
     pub(super) fn seat(&mut self, record: &EdgeRecord) {
         self.free(record.slot);
-        let EdgeRecord {
-            state,
-            id,
-            exposure,
-            identity,
-            ..
-        } = *record;
+        let EdgeRecord { state, id, exposure, identity, .. } = *record;
         if state != EdgeState::Free {
             self.by_id.insert(id, record.slot);
-            self.seats[usize::from(record.slot.0)] = Seat {
-                state,
-                id,
-                exposure,
-                identity,
-            };
+            self.seats[usize::from(record.slot.0)] = Seat { state, id, exposure, identity };
         }
     }
 
@@ -100,8 +83,7 @@ impl Roster {
     }
 
     pub(super) fn lowest_free(&self) -> Option<Slot> {
-        self.slots()
-            .find(|slot| self.at(*slot).state == EdgeState::Free)
+        self.slots().find(|slot| self.at(*slot).state == EdgeState::Free)
     }
 
     /// The edge whose packets a slot counts.
@@ -118,8 +100,7 @@ impl Roster {
         &self,
         wanted: impl Fn(EdgeState) -> bool,
     ) -> impl Iterator<Item = Slot> {
-        self.slots()
-            .filter(move |slot| wanted(self.at(*slot).state))
+        self.slots().filter(move |slot| wanted(self.at(*slot).state))
     }
 
     /// Edges that show the same pod in a series.
@@ -148,14 +129,8 @@ impl Arrays {
     pub(super) fn empty(geometry: &Geometry) -> Self {
         let slots = geometry.slots();
         Self {
-            totals: [
-                vec![[Totals::default(); 2]; slots],
-                vec![[Totals::default(); 2]; slots],
-            ],
-            folded: [
-                vec![Folded::default(); slots],
-                vec![Folded::default(); slots],
-            ],
+            totals: [vec![[Totals::default(); 2]; slots], vec![[Totals::default(); 2]; slots]],
+            folded: [vec![Folded::default(); slots], vec![Folded::default(); slots]],
         }
     }
 
@@ -203,12 +178,7 @@ pub(super) struct Tally {
 impl Tally {
     pub(super) fn empty(geometry: &Geometry) -> Self {
         let edges = vec![[Counts::ZERO; 2]; geometry.slots()];
-        Self {
-            edges,
-            stray: [Counts::ZERO; 2],
-            flows: 0,
-            stray_flows: 0,
-        }
+        Self { edges, stray: [Counts::ZERO; 2], flows: 0, stray_flows: 0 }
     }
 
     pub(super) fn reset(&mut self) {
@@ -231,11 +201,7 @@ impl Tally {
 
     /// All flows of a direction.
     pub(super) fn sum(&self, direction: usize) -> Counts {
-        self.edges
-            .iter()
-            .map(|edge| edge[direction])
-            .sum::<Counts>()
-            + self.stray[direction]
+        self.edges.iter().map(|edge| edge[direction]).sum::<Counts>() + self.stray[direction]
     }
 }
 

@@ -28,13 +28,7 @@ impl<P: Pages> Ledger<P> {
         epoch: u64,
         observer: &mut impl Observer,
     ) -> Result<(), DrainError<K::Error>> {
-        let Self {
-            tally,
-            pairs,
-            roster,
-            settings,
-            ..
-        } = self;
+        let Self { tally, pairs, roster, settings, .. } = self;
         tally.reset();
         pairs.begin_epoch();
         observer.begin(epoch);
@@ -44,9 +38,7 @@ impl<P: Pages> Ledger<P> {
             pairs.absorb(flow, edge.unwrap_or_default(), &settings.ignored_peers);
             observer.flow(edge, flow);
         };
-        kernel
-            .read(Parity::of(epoch), &mut sink)
-            .map_err(KernelStep::Read.failed())
+        kernel.read(Parity::of(epoch), &mut sink).map_err(KernelStep::Read.failed())
     }
 
     /// Reads totals and folded amounts. What an error leaves half read is still true of
@@ -71,9 +63,7 @@ impl<P: Pages> Ledger<P> {
         let slots = &self.arrays.folded[parity as usize];
         [0, 1].map(|direction| {
             let cells = self.roster.counting_slots();
-            cells
-                .flat_map(|slot| slots[usize::from(slot.0)][direction])
-                .sum()
+            cells.flat_map(|slot| slots[usize::from(slot.0)][direction]).sum()
         })
     }
 }
@@ -86,12 +76,8 @@ impl Arrays {
         span: usize,
     ) -> Result<(), DrainError<K::Error>> {
         let totals = self.totals[parity as usize].split_at_mut(span).0;
-        kernel
-            .totals(parity, totals)
-            .map_err(KernelStep::Totals.failed())?;
+        kernel.totals(parity, totals).map_err(KernelStep::Totals.failed())?;
         let folded = self.folded[parity as usize].split_at_mut(span).0;
-        kernel
-            .folded(parity, folded)
-            .map_err(KernelStep::Folded.failed())
+        kernel.folded(parity, folded).map_err(KernelStep::Folded.failed())
     }
 }

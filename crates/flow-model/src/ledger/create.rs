@@ -42,7 +42,9 @@ pub enum CreateError {
 
 impl<P: Pages> Ledger<P> {
     /// Starts a ledger in `pages`, whatever they held. The kernel's flow maps and
-    /// counters must be zero. Until it returns the pages count as fresh.
+    /// counters must be zero, but for what was counted in the parity that the new ledger
+    /// will have open: a ledger that continues another leaves the epoch word alone until
+    /// it knows its own. Until it returns the pages count as fresh.
     pub fn create(
         mut pages: P,
         geometry: Geometry,
@@ -55,9 +57,12 @@ impl<P: Pages> Ledger<P> {
         wipe(&mut pages, &geometry);
         write_identity(&mut pages, &geometry, now);
         match legacy {
-            Legacy::None => {}
+            Legacy::None => set_control(&mut pages, control::EPOCH, 1),
             Legacy::Ledger(past) => inherit(&mut pages, &geometry, past),
-            Legacy::Totals(totals) => inherit_totals(&mut pages, totals),
+            Legacy::Totals(totals) => {
+                set_control(&mut pages, control::EPOCH, 1);
+                inherit_totals(&mut pages, totals);
+            }
         }
         set_control(&mut pages, control::MAGIC, MAGIC);
         // What was just written can be read; were it not so, the ledger would start with
@@ -85,7 +90,8 @@ fn check_sizes(pages: &impl Pages, geometry: &Geometry) -> Result<(), CreateErro
 fn wipe(pages: &mut impl Pages, geometry: &Geometry) {
     for region in Region::ALL {
         for word in 0..geometry.words(region) {
-            if pages.load(region, word) != 0 {
+            let kept = region == Region::Control && word == control::EPOCH;
+            if !kept && pages.load(region, word) != 0 {
                 pages.store(region, word, 0);
             }
         }
@@ -97,7 +103,6 @@ fn write_identity(pages: &mut impl Pages, geometry: &Geometry, now: Now) {
         set_control(pages, word, value);
     }
     set_control(pages, control::ABI, ABI);
-    set_control(pages, control::EPOCH, 1);
     set_control(pages, control::NEXT_EDGE_ID, 1);
     set_control(pages, control::CREATED_NS, now.wall_ns);
     pages.store(Region::EdgeBook, 0, BOOK_MAGIC);
@@ -107,19 +112,8 @@ fn write_identity(pages: &mut impl Pages, geometry: &Geometry, now: Now) {
 fn inherit_totals(pages: &mut impl Pages, totals: [Totals; 2]) {
     let wire = totals.map(|totals| totals.wire);
     let skb = totals.map(|totals| totals.skb);
-    let departed = Departed {
-        flows: wire,
-        skb,
-        pod_retired: wire,
-        ..Departed::default()
-    };
-    store_words(
-        pages,
-        Region::EdgeBook,
-        0,
-        Departed::OFFSET,
-        &departed.to_words(),
-    );
+    let departed = Departed { flows: wire, skb, pod_retired: wire, ..Departed::default() };
+    store_words(pages, Region::EdgeBook, 0, Departed::OFFSET, &departed.to_words());
     let [tx, _] = wire;
     store_words(pages, Region::Pairs, reserved::RETIRED, COUNTS, &tx.words());
 }
@@ -132,12 +126,7 @@ fn inherit(pages: &mut impl Pages, geometry: &Geometry, past: &Snapshot) {
     set_control(pages, control::NEXT_EDGE_ID, past.next_edge_id.into());
     set_control(pages, control::CREATED_NS, past.created_ns);
     let recovered = past.recovered;
-    let counts = [
-        recovered.redrained,
-        recovered.replayed,
-        recovered.cleared,
-        recovered.foreign,
-    ];
+    let counts = [recovered.redrained, recovered.replayed, recovered.cleared, recovered.foreign];
     store_words(pages, Region::Control, 0, control::RECOVERED, &counts);
     inherit_pairs(pages, geometry, past);
     inherit_edges(pages, geometry, past);
@@ -151,26 +140,10 @@ fn inherit_pairs(pages: &mut impl Pages, geometry: &Geometry, past: &Snapshot) {
     let (kept, ended) = rows.split_at(kept);
     for (record, row) in (Geometry::RESERVED_PAIRS..).zip(kept) {
         let key = PairKey::new(row.src, row.dst, row.protocol);
-        let pair = PairRecord {
-            key,
-            owner: row.owner,
-            created_ns: row.created_ns,
-            counts: row.counts,
-        };
-        store_words(
-            pages,
-            Region::Pairs,
-            record,
-            0,
-            &PairRecord::key_words(&key),
-        );
-        store_words(
-            pages,
-            Region::Pairs,
-            record,
-            PairRecord::KEY_WORDS,
-            &pair.tail_words(),
-        );
+        let pair =
+            PairRecord { key, owner: row.owner, created_ns: row.created_ns, counts: row.counts };
+        store_words(pages, Region::Pairs, record, 0, &PairRecord::key_words(&key));
+        store_words(pages, Region::Pairs, record, PairRecord::KEY_WORDS, &pair.tail_words());
     }
     let ended: Counts = ended.iter().map(|row| row.counts).sum();
     let folded: Counts = past.folded[Direction::Tx as usize].into_iter().sum();
@@ -186,18 +159,10 @@ fn inherit_pairs(pages: &mut impl Pages, geometry: &Geometry, past: &Snapshot) {
 /// Everything counted so far departs. One live edge of each pod inherits what the pod
 /// shows; pods without one end.
 fn inherit_edges(pages: &mut impl Pages, geometry: &Geometry, past: &Snapshot) {
-    let live = past
-        .edges
-        .iter()
-        .filter(|edge| edge.record.state == EdgeState::Live);
+    let live = past.edges.iter().filter(|edge| edge.record.state == EdgeState::Live);
     let carried: Vec<_> = live.take(geometry.max_edges as usize).collect();
     let mut departed = departed_of(past);
-    let mut left: HashSet<_> = past
-        .pods
-        .rows
-        .iter()
-        .map(|pod| (pod.namespace, pod.name))
-        .collect();
+    let mut left: HashSet<_> = past.pods.rows.iter().map(|pod| (pod.namespace, pod.name)).collect();
     for (slot, edge) in (1..).zip(&carried) {
         let mut record = carry(edge, Slot(slot));
         let identity = edge.record.identity;
@@ -209,37 +174,19 @@ fn inherit_edges(pages: &mut impl Pages, geometry: &Geometry, past: &Snapshot) {
         }
         store_words(pages, Region::EdgeBook, slot.into(), 0, &record.encode());
     }
-    for pod in past
-        .pods
-        .rows
-        .iter()
-        .filter(|pod| left.contains(&(pod.namespace, pod.name)))
-    {
+    for pod in past.pods.rows.iter().filter(|pod| left.contains(&(pod.namespace, pod.name))) {
         retire(&mut departed, pod.counts);
     }
     let stays = |edge: &&EdgeRow| carried.iter().any(|one| one.record.id == edge.record.id);
-    let unnamed = past
-        .edges
-        .iter()
-        .filter(|edge| edge.record.exposure == Exposure::Unnamed);
+    let unnamed = past.edges.iter().filter(|edge| edge.record.exposure == Exposure::Unnamed);
     for edge in unnamed.filter(|edge| !stays(edge)) {
         retire(&mut departed, shown(edge));
     }
-    store_words(
-        pages,
-        Region::EdgeBook,
-        0,
-        Departed::OFFSET,
-        &departed.to_words(),
-    );
+    store_words(pages, Region::EdgeBook, 0, Departed::OFFSET, &departed.to_words());
 }
 
 fn departed_of(past: &Snapshot) -> Departed {
-    let flows = |i: usize| {
-        past.node[i]
-            .wire
-            .saturating_sub(past.folded[i].into_iter().sum())
-    };
+    let flows = |i: usize| past.node[i].wire.saturating_sub(past.folded[i].into_iter().sum());
     Departed {
         flows: [flows(0), flows(1)],
         skb: past.node.map(|totals| totals.skb),
@@ -252,17 +199,8 @@ fn departed_of(past: &Snapshot) -> Departed {
 /// The edge in its new slot: nothing counted, and only held-back amounts its own.
 fn carry(edge: &EdgeRow, slot: Slot) -> EdgeRecord {
     let held_back = edge.record.exposure == Exposure::Unnamed;
-    let inherited = if held_back {
-        shown(edge)
-    } else {
-        [Counts::ZERO; 2]
-    };
-    EdgeRecord {
-        slot,
-        sums: [[Counts::ZERO; 2]; 2],
-        inherited,
-        ..edge.record
-    }
+    let inherited = if held_back { shown(edge) } else { [Counts::ZERO; 2] };
+    EdgeRecord { slot, sums: [[Counts::ZERO; 2]; 2], inherited, ..edge.record }
 }
 
 fn shown(edge: &EdgeRow) -> [Counts; 2] {

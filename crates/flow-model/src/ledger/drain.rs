@@ -116,12 +116,7 @@ impl<P: Pages> Ledger<P> {
         let snapshot = self.commit(epoch, now, observer);
         self.clear(kernel, epoch)?;
         observer.phase(Phase::Cleared);
-        Ok(Drained {
-            epoch,
-            flows,
-            resumed: None,
-            snapshot,
-        })
+        Ok(Drained { epoch, flows, resumed: None, snapshot })
     }
 
     /// Step 5. No call in here can fail, so memory and log agree from now on.
@@ -159,9 +154,7 @@ impl<P: Pages> Ledger<P> {
 
     /// Step 8.
     fn clear<K: Kernel>(&mut self, kernel: &mut K, epoch: u64) -> Result<(), DrainError<K::Error>> {
-        kernel
-            .clear(Parity::of(epoch))
-            .map_err(KernelStep::Clear.failed())?;
+        kernel.clear(Parity::of(epoch)).map_err(KernelStep::Clear.failed())?;
         set_control(&mut self.pages, control::CLEARED, epoch);
         self.release();
         Ok(())
@@ -171,13 +164,8 @@ impl<P: Pages> Ledger<P> {
     /// entries left the maps of both parities, and their totals had one more audit.
     pub(super) fn release(&mut self) {
         let cleared = control_word(&self.pages, control::CLEARED);
-        let resting = self
-            .roster
-            .in_state(|state| state == EdgeState::Quarantined);
-        let due = |slot: &Slot| {
-            self.record(*slot)
-                .is_some_and(|edge| edge.since_epoch < cleared)
-        };
+        let resting = self.roster.in_state(|state| state == EdgeState::Quarantined);
+        let due = |slot: &Slot| self.record(*slot).is_some_and(|edge| edge.since_epoch < cleared);
         let due: Vec<_> = resting.filter(due).collect();
         for slot in due {
             self.set_head(slot, 0);

@@ -60,13 +60,7 @@ impl<P: Pages> Ledger<P> {
         self.arrays.zero(slot);
         let record = self.new_record(id, slot, spec, now);
         let [_, words @ ..] = record.encode();
-        store_words(
-            &mut self.pages,
-            Region::EdgeBook,
-            slot.0.into(),
-            field::HEAD + 1,
-            &words,
-        );
+        store_words(&mut self.pages, Region::EdgeBook, slot.0.into(), field::HEAD + 1, &words);
         self.set_head(slot, head_word(EdgeState::Live, id));
         self.roster.seat(&record);
         Ok((id, slot))
@@ -115,18 +109,11 @@ impl<P: Pages> Ledger<P> {
 
     pub(super) fn counting_slot(&self, id: EdgeId) -> Result<Slot, UnknownEdge> {
         let slot = self.roster.slot(id);
-        slot.filter(|slot| self.roster.at(*slot).state.counts())
-            .ok_or(UnknownEdge(id))
+        slot.filter(|slot| self.roster.at(*slot).state.counts()).ok_or(UnknownEdge(id))
     }
 
     pub(super) fn store_field(&mut self, slot: Slot, offset: usize, words: &[u64]) {
-        store_words(
-            &mut self.pages,
-            Region::EdgeBook,
-            slot.0.into(),
-            offset,
-            words,
-        );
+        store_words(&mut self.pages, Region::EdgeBook, slot.0.into(), offset, words);
     }
 
     /// Takes the next id for good, whatever becomes of the edge.

@@ -42,10 +42,7 @@ impl<P: Pages> Ledger<P> {
             return Ok(record.exposure);
         }
         let renamed = !record.identity.same_pod(identity);
-        let mut siblings = self
-            .roster
-            .series_of(&record.identity)
-            .filter(|other| *other != slot);
+        let mut siblings = self.roster.series_of(&record.identity).filter(|other| *other != slot);
         if record.exposure == Exposure::Series && renamed && siblings.next().is_some() {
             return Err(NameRefused::Shared(id));
         }
@@ -72,26 +69,18 @@ impl<P: Pages> Ledger<P> {
 
     /// Pods that own a series.
     pub(super) fn pods_in_use(&self) -> usize {
-        let seats = self
-            .roster
-            .counting_slots()
-            .map(|slot| self.roster.at(slot));
+        let seats = self.roster.counting_slots().map(|slot| self.roster.at(slot));
         let exposed = seats.filter(|seat| seat.exposure == Exposure::Series);
-        let pods: HashSet<_> = exposed
-            .map(|seat| (seat.identity.namespace, seat.identity.name))
-            .collect();
+        let pods: HashSet<_> =
+            exposed.map(|seat| (seat.identity.namespace, seat.identity.name)).collect();
         pods.len()
     }
 
     fn exposure_of(&self, identity: &Identity) -> Option<Exposure> {
-        let seats = self
-            .roster
-            .counting_slots()
-            .map(|slot| self.roster.at(slot));
+        let seats = self.roster.counting_slots().map(|slot| self.roster.at(slot));
         let named = seats.filter(|seat| seat.exposure != Exposure::Unnamed);
         let same = named.filter(|seat| seat.identity.same_pod(identity));
-        same.map(|seat| seat.exposure)
-            .min_by_key(|exposure| *exposure as u8)
+        same.map(|seat| seat.exposure).min_by_key(|exposure| *exposure as u8)
     }
 
     fn next_exposure(&mut self, record: &EdgeRecord, identity: &Identity) -> Exposure {
@@ -112,16 +101,10 @@ impl<P: Pages> Ledger<P> {
         now: Now,
     ) {
         let slot = record.slot;
-        let while_torn = if exposure == Exposure::Other {
-            Exposure::Other
-        } else {
-            Exposure::Unnamed
-        };
+        let while_torn =
+            if exposure == Exposure::Other { Exposure::Other } else { Exposure::Unnamed };
         self.store_field(slot, field::IDENTITY, &[while_torn as u64]);
-        for (i, text) in [identity.name, identity.namespace, identity.uid]
-            .into_iter()
-            .enumerate()
-        {
+        for (i, text) in [identity.name, identity.namespace, identity.uid].into_iter().enumerate() {
             self.store_field(slot, field::TEXTS + i * Text::WORDS, &text.to_words());
         }
         if renamed || record.exposure == Exposure::Unnamed {

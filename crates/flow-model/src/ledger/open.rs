@@ -149,10 +149,7 @@ fn inspect_ours(pages: &impl Pages, geometry: &Geometry) -> Found {
     if let Err(mismatch) = geometry.check(pages) {
         return Found::OtherGeometry(mismatch);
     }
-    if Region::ALL
-        .into_iter()
-        .any(|region| pages.words(region) < geometry.words(region))
-    {
+    if Region::ALL.into_iter().any(|region| pages.words(region) < geometry.words(region)) {
         return Found::Foreign(Foreign::Size);
     }
     if Progress::read(pages) == Progress::Impossible {
@@ -203,11 +200,8 @@ impl<P: Pages> Ledger<P> {
             ledger.read_arrays(kernel, parity)?;
         }
         ledger.node = ledger.book_sums();
-        let recovery = if sound {
-            ledger.recover(kernel, now, observer)?
-        } else {
-            ledger.rebuild(kernel)?
-        };
+        let recovery =
+            if sound { ledger.recover(kernel, now, observer)? } else { ledger.rebuild(kernel)? };
         ledger.at_ns = now.wall_ns;
         Ok((ledger, recovery))
     }
@@ -245,10 +239,7 @@ impl<P: Pages> Ledger<P> {
     ) -> Result<Recovery, DrainError<K::Error>> {
         let how = match self.progress() {
             Progress::AtRest | Progress::Impossible => {
-                return Ok(Recovery {
-                    how: None,
-                    epochs: 0,
-                });
+                return Ok(Recovery { how: None, epochs: 0 });
             }
             Progress::Closing => How::Redrained,
             Progress::Journalled => How::Replayed,
@@ -256,10 +247,7 @@ impl<P: Pages> Ledger<P> {
         };
         self.count_recovered(how, 1);
         self.finish(kernel, now, observer)?;
-        Ok(Recovery {
-            how: Some(how),
-            epochs: 1,
-        })
+        Ok(Recovery { how: Some(how), epochs: 1 })
     }
 
     /// A recovery that crashes and is repeated may count twice: it was tried twice.

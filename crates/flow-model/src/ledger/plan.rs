@@ -26,8 +26,7 @@ impl<P: Pages> Ledger<P> {
         self.plan_sums(Parity::of(epoch));
         self.plan_departures(epoch, &leaving);
         let idle_ns = self.settings.series_idle_ns;
-        self.pairs
-            .plan(&mut self.log, &mut self.pages, now, idle_ns);
+        self.pairs.plan(&mut self.log, &mut self.pages, now, idle_ns);
         leaving
     }
 
@@ -54,8 +53,7 @@ impl<P: Pages> Ledger<P> {
                 sums_after(&record, parity, gain)[parity as usize].map(Counts::words);
             let words = [tx_packets, tx_bytes, rx_packets, rx_bytes];
             let offset = field::SUMS + words.len() * parity as usize;
-            self.log
-                .record(Region::EdgeBook, slot.0.into(), offset, &words);
+            self.log.record(Region::EdgeBook, slot.0.into(), offset, &words);
         }
     }
 
@@ -69,26 +67,17 @@ impl<P: Pages> Ledger<P> {
             departed.flows[i] += stray;
             departed.pod_retired[i] += stray;
         }
-        let records: Vec<_> = leaving
-            .iter()
-            .filter_map(|slot| self.record(*slot))
-            .collect();
+        let records: Vec<_> = leaving.iter().filter_map(|slot| self.record(*slot)).collect();
         for record in records {
             let amounts = self.depart(&record, Parity::of(epoch), &mut departed);
             self.bequeath(&record, amounts, leaving, &mut departed, &mut heirs);
             let head = head_word(EdgeState::Quarantined, record.id);
-            self.log.record(
-                Region::EdgeBook,
-                record.slot.0.into(),
-                field::HEAD,
-                &[head, epoch],
-            );
+            self.log.record(Region::EdgeBook, record.slot.0.into(), field::HEAD, &[head, epoch]);
         }
         self.record_heirs(&heirs);
         if departed != before {
             let words = departed.to_words();
-            self.log
-                .record(Region::EdgeBook, 0, Departed::OFFSET, &words);
+            self.log.record(Region::EdgeBook, 0, Departed::OFFSET, &words);
         }
     }
 
@@ -143,17 +132,9 @@ impl<P: Pages> Ledger<P> {
     }
 
     fn record_heirs(&mut self, heirs: &BTreeMap<Slot, Inheritance>) {
-        for (
-            slot,
-            Inheritance {
-                amounts: [tx, rx],
-                created_ns,
-            },
-        ) in heirs
-        {
+        for (slot, Inheritance { amounts: [tx, rx], created_ns }) in heirs {
             let words = [tx.packets, tx.bytes, rx.packets, rx.bytes, *created_ns];
-            self.log
-                .record(Region::EdgeBook, slot.0.into(), field::INHERITED, &words);
+            self.log.record(Region::EdgeBook, slot.0.into(), field::INHERITED, &words);
         }
     }
 }

@@ -73,11 +73,7 @@ mod tests {
         for word in 0..10_u64.pow(3) {
             let words = (8, word / 100, word / 10 % 10, word % 10);
             let read = Progress::of(words.0, words.1, words.2, words.3);
-            assert_eq!(
-                read == Progress::Impossible,
-                !possible.contains(&words),
-                "{words:?}"
-            );
+            assert_eq!(read == Progress::Impossible, !possible.contains(&words), "{words:?}");
         }
         for word in [0, 1, u64::MAX] {
             assert_eq!(Progress::of(0, word, word, word), Progress::Impossible);

@@ -33,10 +33,7 @@ impl<P: Pages> Ledger<P> {
         self.pairs = PairSeries::fresh(&self.geometry);
         set_control(&mut self.pages, control::REBUILDING, 0);
         self.release();
-        Ok(Recovery {
-            how: Some(How::Foreign),
-            epochs,
-        })
+        Ok(Recovery { how: Some(How::Foreign), epochs })
     }
 
     /// Closes the epoch before the open one without looking at its flows.
@@ -54,10 +51,7 @@ impl<P: Pages> Ledger<P> {
     }
 
     fn set_sums_by_totals(&mut self, parity: Parity) {
-        let slots: Vec<_> = self
-            .roster
-            .in_state(|state| state != EdgeState::Free)
-            .collect();
+        let slots: Vec<_> = self.roster.in_state(|state| state != EdgeState::Free).collect();
         for slot in slots {
             let index = usize::from(slot.0);
             for direction in Direction::ALL {
@@ -72,20 +66,12 @@ impl<P: Pages> Ledger<P> {
 
     fn end_all_pairs(&mut self) {
         let [tx, _] = self.book_sums();
-        let folded = self.snapshot().folded[Direction::Tx as usize]
-            .into_iter()
-            .sum();
+        let folded = self.snapshot().folded[Direction::Tx as usize].into_iter().sum();
         for record in 0..self.geometry.records(Region::Pairs) {
             store_words(&mut self.pages, Region::Pairs, record, 0, &[0; PAIR_WORDS]);
         }
         let retired = tx.saturating_sub(folded).words();
-        store_words(
-            &mut self.pages,
-            Region::Pairs,
-            reserved::RETIRED,
-            COUNTS,
-            &retired,
-        );
+        store_words(&mut self.pages, Region::Pairs, reserved::RETIRED, COUNTS, &retired);
         store_words(&mut self.pages, Region::Pairs, 0, 0, &[PAIRS_MAGIC]);
     }
 }

@@ -53,11 +53,7 @@ impl<P: Pages> Ledger<P> {
         let [folded_tx, _] = folded;
         let folded_tx: Counts = folded_tx.iter().copied().sum();
         PairFamily {
-            rows: self
-                .pairs
-                .records()
-                .filter_map(|record| self.pair_row(record))
-                .collect(),
+            rows: self.pairs.records().filter_map(|record| self.pair_row(record)).collect(),
             other: amount(&self.pages, reserved::OTHER) + folded_tx,
             ignored: amount(&self.pages, reserved::IGNORED),
             retired: amount(&self.pages, reserved::RETIRED),
@@ -103,10 +99,7 @@ impl<P: Pages> Ledger<P> {
         let [tx, rx] = Direction::ALL;
         Laws {
             flow: self.flow_law(),
-            ledger: [0, 1].map(|i| LedgerCheck {
-                book: node[i].wire,
-                node: self.node[i],
-            }),
+            ledger: [0, 1].map(|i| LedgerCheck { book: node[i].wire, node: self.node[i] }),
             series: vec![
                 pair_law(pairs, node[tx as usize].wire),
                 pod_law(pods, tx, node[tx as usize].wire),
@@ -119,10 +112,7 @@ impl<P: Pages> Ledger<P> {
     fn flow_law(&self) -> Vec<FlowCheck> {
         let parity = Parity::of(control_word(&self.pages, control::COMMIT));
         let counted = |state: EdgeState| state.counts() || state == EdgeState::Quarantined;
-        let records = self
-            .roster
-            .in_state(counted)
-            .filter_map(|slot| self.record(slot));
+        let records = self.roster.in_state(counted).filter_map(|slot| self.record(slot));
         let checks = records.flat_map(|record| {
             let slot = usize::from(record.slot.0);
             Direction::ALL.map(|direction| FlowCheck {
@@ -142,12 +132,7 @@ impl<P: Pages> Ledger<P> {
 
     pub(super) fn recovered(&self) -> Recovered {
         let word = |i| control_word(&self.pages, control::RECOVERED + i);
-        Recovered {
-            redrained: word(0),
-            replayed: word(1),
-            cleared: word(2),
-            foreign: word(3),
-        }
+        Recovered { redrained: word(0), replayed: word(1), cleared: word(2), foreign: word(3) }
     }
 
     /// What the edge book says now; where the ledger law starts from.
@@ -176,15 +161,13 @@ type Pods = BTreeMap<(Text, Text), PodRow>;
 
 fn add_to_pod(pods: &mut Pods, edge: &EdgeRow, amounts: [Counts; 2]) {
     let identity = edge.record.identity;
-    let row = pods
-        .entry((identity.namespace, identity.name))
-        .or_insert(PodRow {
-            namespace: identity.namespace,
-            name: identity.name,
-            uid: identity.uid,
-            created_ns: edge.record.pod_created_ns,
-            counts: [Counts::ZERO; 2],
-        });
+    let row = pods.entry((identity.namespace, identity.name)).or_insert(PodRow {
+        namespace: identity.namespace,
+        name: identity.name,
+        uid: identity.uid,
+        created_ns: edge.record.pod_created_ns,
+        counts: [Counts::ZERO; 2],
+    });
     row.created_ns = row.created_ns.min(edge.record.pod_created_ns);
     add(&mut row.counts, amounts);
 }

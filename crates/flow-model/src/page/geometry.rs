@@ -92,23 +92,11 @@ impl Geometry {
     /// The items in the order of their control words.
     pub(crate) const fn items(&self) -> [(&'static str, usize, u64); 6] {
         [
-            (
-                "flow capacity",
-                control::FLOW_CAPACITY4,
-                self.flow_capacity4 as u64,
-            ),
-            (
-                "IPv6 flow capacity",
-                control::FLOW_CAPACITY6,
-                self.flow_capacity6 as u64,
-            ),
+            ("flow capacity", control::FLOW_CAPACITY4, self.flow_capacity4 as u64),
+            ("IPv6 flow capacity", control::FLOW_CAPACITY6, self.flow_capacity6 as u64),
             ("shards", control::SHARDS, self.shards as u64),
             ("edge limit", control::MAX_EDGES, self.max_edges as u64),
-            (
-                "pair series limit",
-                control::PAIR_SERIES,
-                self.pair_series as u64,
-            ),
+            ("pair series limit", control::PAIR_SERIES, self.pair_series as u64),
             ("flow key", control::FLOW_KEY, self.flow_key as u64),
         ]
     }
@@ -118,11 +106,7 @@ impl Geometry {
         for (item, word, wanted) in self.items() {
             let found = pages.load(Region::Control, word);
             if found != wanted {
-                return Err(Mismatch {
-                    item,
-                    found,
-                    wanted,
-                });
+                return Err(Mismatch { item, found, wanted });
             }
         }
         Ok(())

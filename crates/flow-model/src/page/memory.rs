@@ -11,9 +11,7 @@ pub struct Memory {
 impl Memory {
     /// Zeroed pages of the right sizes.
     pub fn new(geometry: &Geometry) -> Self {
-        Self {
-            regions: Region::ALL.map(|region| vec![0; geometry.words(region)]),
-        }
+        Self { regions: Region::ALL.map(|region| vec![0; geometry.words(region)]) }
     }
 
     /// Mutable words of one region.

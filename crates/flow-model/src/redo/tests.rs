@@ -28,9 +28,7 @@ fn sample() -> Log {
 fn a_log_lies_in_the_pages_word_for_word_as_documented() {
     let pages = written(&sample());
     let words: [u64; 18] = std::array::from_fn(|word| pages.load(Region::Redo, word));
-    let [magic, epoch, count, _, 0, 0, ref images @ ..] = words else {
-        panic!("{words:?}")
-    };
+    let [magic, epoch, count, _, 0, 0, ref images @ ..] = words else { panic!("{words:?}") };
     assert_eq!((magic, epoch, count), (MAGIC, 7, 2));
     let pair = 2 | 4 << 8 | 4 << 16 | 3 << 32;
     let edge = 1 | 1 << 8 | 32 << 16 | 2 << 32;
@@ -41,55 +39,24 @@ fn a_log_lies_in_the_pages_word_for_word_as_documented() {
 fn more_than_five_words_take_several_after_images() {
     let mut log = Log::default();
     log.record(Region::EdgeBook, 0, 1, &[1, 2, 3, 4, 5, 6, 7]);
-    let parts: Vec<_> = log
-        .images()
-        .iter()
-        .map(|image| (image.place(), image.words()))
-        .collect();
+    let parts: Vec<_> = log.images().iter().map(|image| (image.place(), image.words())).collect();
     let place = (Region::EdgeBook, 0);
-    assert_eq!(
-        parts,
-        [
-            (place, (1, &[1, 2, 3, 4, 5][..])),
-            (place, (6, &[6, 7][..]))
-        ]
-    );
+    assert_eq!(parts, [(place, (1, &[1, 2, 3, 4, 5][..])), (place, (6, &[6, 7][..]))]);
 }
 
 #[test]
 fn each_way_to_be_corrupt_has_its_own_name() {
     for (word, value, wrong) in [
         (0, 1, CorruptLog::Magic),
-        (
-            1,
-            8,
-            CorruptLog::Epoch {
-                found: 8,
-                wanted: 7,
-            },
-        ),
-        (
-            2,
-            u64::MAX,
-            CorruptLog::Count {
-                room: GEOMETRY.records(Region::Redo) - 1,
-            },
-        ),
+        (1, 8, CorruptLog::Epoch { found: 8, wanted: 7 }),
+        (2, u64::MAX, CorruptLog::Count { room: GEOMETRY.records(Region::Redo) - 1 }),
         (2, 1, CorruptLog::Checksum),
         (2, 3, CorruptLog::Place { record: 3 }),
         (3, 0, CorruptLog::Checksum),
         (7, 99, CorruptLog::Checksum),
         (6, 0, CorruptLog::Place { record: 1 }),
-        (
-            6,
-            2 | 4 << 8 | 5 << 16 | 3 << 32,
-            CorruptLog::Place { record: 1 },
-        ),
-        (
-            6,
-            2 | 4 << 8 | 4 << 16 | 11 << 32,
-            CorruptLog::Place { record: 1 },
-        ),
+        (6, 2 | 4 << 8 | 5 << 16 | 3 << 32, CorruptLog::Place { record: 1 }),
+        (6, 2 | 4 << 8 | 4 << 16 | 11 << 32, CorruptLog::Place { record: 1 }),
         (6, 2 | 6 << 8, CorruptLog::Place { record: 1 }),
         (12, 1 | 1 << 8 | 64 << 16, CorruptLog::Place { record: 2 }),
     ] {
@@ -100,12 +67,8 @@ fn each_way_to_be_corrupt_has_its_own_name() {
 }
 
 fn images() -> impl Strategy<Value = Vec<(bool, usize, usize, Vec<u64>)>> {
-    let one = (
-        any::<bool>(),
-        0_usize..5,
-        0_usize..4,
-        proptest::collection::vec(any::<u64>(), 1..5),
-    );
+    let one =
+        (any::<bool>(), 0_usize..5, 0_usize..4, proptest::collection::vec(any::<u64>(), 1..5));
     proptest::collection::vec(one, 0..12)
 }
 

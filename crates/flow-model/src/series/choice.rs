@@ -85,25 +85,9 @@ impl PairSeries {
         };
         let cell = cell as usize;
         let record = cell + Geometry::RESERVED_PAIRS;
-        store_words(
-            pages,
-            Region::Pairs,
-            record,
-            0,
-            &PairRecord::key_words(&key),
-        );
-        let pair = PairRecord {
-            key,
-            owner: edge,
-            created_ns: now.wall_ns,
-            counts,
-        };
-        log.record(
-            Region::Pairs,
-            record,
-            PairRecord::KEY_WORDS,
-            &pair.tail_words(),
-        );
+        store_words(pages, Region::Pairs, record, 0, &PairRecord::key_words(&key));
+        let pair = PairRecord { key, owner: edge, created_ns: now.wall_ns, counts };
+        log.record(Region::Pairs, record, PairRecord::KEY_WORDS, &pair.tail_words());
         self.seat(cell, key, edge, now.monotonic_ns);
         let turn = self.turn();
         self.cells[cell].recent[turn] = counts.bytes;
@@ -169,12 +153,7 @@ impl PairSeries {
         let pair = new_pair(candidate.key, candidate.edge, now);
         let record = cell + Geometry::RESERVED_PAIRS;
         log.record(Region::Pairs, record, 0, &PairRecord::key_words(&pair.key));
-        log.record(
-            Region::Pairs,
-            record,
-            PairRecord::KEY_WORDS,
-            &pair.tail_words(),
-        );
+        log.record(Region::Pairs, record, PairRecord::KEY_WORDS, &pair.tail_words());
         self.seat(cell, pair.key, pair.owner, now.monotonic_ns);
         // Its past counts for its weight, or it would be the lightest at once.
         self.cells[cell].recent = candidate.recent;
@@ -213,19 +192,12 @@ impl PairSeries {
 
 impl Cell {
     fn weight(&self) -> u64 {
-        self.recent
-            .iter()
-            .fold(0, |sum, bytes| sum.saturating_add(*bytes))
+        self.recent.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 }
 
 const fn new_pair(key: PairKey, owner: EdgeId, now: Now) -> PairRecord {
-    PairRecord {
-        key,
-        owner,
-        created_ns: now.wall_ns,
-        counts: Counts::ZERO,
-    }
+    PairRecord { key, owner, created_ns: now.wall_ns, counts: Counts::ZERO }
 }
 
 /// The committed amount of any record of the region.
@@ -237,12 +209,7 @@ pub(crate) fn amount(pages: &impl Pages, record: usize) -> Counts {
 /// Logs that a record will hold more by `gain`.
 fn record_gain(log: &mut Log, pages: &impl Pages, record: usize, gain: Counts) {
     if !gain.is_zero() {
-        log.record(
-            Region::Pairs,
-            record,
-            COUNTS,
-            &(amount(pages, record) + gain).words(),
-        );
+        log.record(Region::Pairs, record, COUNTS, &(amount(pages, record) + gain).words());
     }
 }
 

@@ -33,12 +33,7 @@ impl PairKey {
 
     /// A pair of addresses of the same family.
     pub fn new(src: IpAddr, dst: IpAddr, protocol: Protocol) -> Self {
-        Self {
-            src: bits(src),
-            dst: bits(dst),
-            v6: src.is_ipv6(),
-            protocol,
-        }
+        Self { src: bits(src), dst: bits(dst), v6: src.is_ipv6(), protocol }
     }
 
     /// Source address.
@@ -76,16 +71,7 @@ impl PairRecord {
         record: usize,
         words: &[u64; PAIR_WORDS],
     ) -> Result<Option<Self>, CorruptPair> {
-        let [
-            src_low,
-            src_high,
-            dst_low,
-            dst_high,
-            head,
-            created_ns,
-            packets,
-            bytes,
-        ] = *words;
+        let [src_low, src_high, dst_low, dst_high, head, created_ns, packets, bytes] = *words;
         let [state, protocol, family, zero, ..] = head.to_le_bytes();
         if state == 0 {
             return Ok(None);
@@ -99,29 +85,14 @@ impl PairRecord {
             return Err(CorruptPair::Head { record });
         }
         let (src, dst) = (join(src_low, src_high), join(dst_low, dst_high));
-        let key = PairKey {
-            src,
-            dst,
-            v6,
-            protocol,
-        };
+        let key = PairKey { src, dst, v6, protocol };
         let counts = Counts { packets, bytes };
-        Ok(Some(Self {
-            key,
-            owner: EdgeId(upper(head)),
-            created_ns,
-            counts,
-        }))
+        Ok(Some(Self { key, owner: EdgeId(upper(head)), created_ns, counts }))
     }
 
     /// The words of the key.
     pub(crate) const fn key_words(key: &PairKey) -> [u64; Self::KEY_WORDS] {
-        [
-            key.src as u64,
-            (key.src >> 64) as u64,
-            key.dst as u64,
-            (key.dst >> 64) as u64,
-        ]
+        [key.src as u64, (key.src >> 64) as u64, key.dst as u64, (key.dst >> 64) as u64]
     }
 
     /// The words behind the key.
@@ -131,12 +102,7 @@ impl PairRecord {
             | (self.key.protocol as u64) << 8
             | family << 16
             | u64::from(self.owner.0) << 32;
-        [
-            head,
-            self.created_ns,
-            self.counts.packets,
-            self.counts.bytes,
-        ]
+        [head, self.created_ns, self.counts.packets, self.counts.bytes]
     }
 }
 
@@ -190,22 +156,9 @@ mod tests {
     #[test]
     fn both_families_survive_their_words() {
         for (src, dst, v6) in [(0xffff_ffff, 1, false), (u128::MAX, 1 << 64, true)] {
-            let key = PairKey {
-                src,
-                dst,
-                v6,
-                protocol: Protocol::Sctp,
-            };
-            let counts = Counts {
-                packets: 3,
-                bytes: 4,
-            };
-            let record = PairRecord {
-                key,
-                owner: EdgeId(7),
-                created_ns: 2,
-                counts,
-            };
+            let key = PairKey { src, dst, v6, protocol: Protocol::Sctp };
+            let counts = Counts { packets: 3, bytes: 4 };
+            let record = PairRecord { key, owner: EdgeId(7), created_ns: 2, counts };
             assert_eq!(PairRecord::decode(0, &words(&record)), Ok(Some(record)));
         }
     }
@@ -220,10 +173,7 @@ mod tests {
         let mut words = [0; PAIR_WORDS];
         words[4] = 1 | 4 << 16;
         words[2] = 1 << 32;
-        assert_eq!(
-            PairRecord::decode(5, &words),
-            Err(CorruptPair::Head { record: 5 })
-        );
+        assert_eq!(PairRecord::decode(5, &words), Err(CorruptPair::Head { record: 5 }));
     }
 
     proptest! {

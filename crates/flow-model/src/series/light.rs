@@ -21,15 +21,8 @@ impl Light {
         for (weight, cell, owner) in &weights {
             of_edge.entry(*owner).or_default().push((*weight, *cell));
         }
-        let all = weights
-            .into_iter()
-            .map(|(weight, cell, _)| (weight, cell))
-            .collect();
-        Self {
-            all,
-            of_edge,
-            taken: HashSet::new(),
-        }
+        let all = weights.into_iter().map(|(weight, cell, _)| (weight, cell)).collect();
+        Self { all, of_edge, taken: HashSet::new() }
     }
 
     /// The lightest pair left.

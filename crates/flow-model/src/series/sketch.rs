@@ -45,13 +45,7 @@ pub(super) struct Candidate {
 
 impl Sketch {
     pub(super) fn new(capacity: usize) -> Self {
-        Self {
-            capacity,
-            index: HashMap::new(),
-            entries: Vec::new(),
-            ranks: None,
-            drain: 0,
-        }
+        Self { capacity, index: HashMap::new(), entries: Vec::new(), ranks: None, drain: 0 }
     }
 
     /// Moves the window on and forgets pairs that left it.
@@ -81,13 +75,7 @@ impl Sketch {
             *cell = cell.saturating_add(bytes);
             return;
         }
-        let mut entry = Entry {
-            key,
-            edge,
-            recent: [0; WINDOW],
-            inherited: 0,
-            since: self.drain,
-        };
+        let mut entry = Entry { key, edge, recent: [0; WINDOW], inherited: 0, since: self.drain };
         entry.recent[turn] = bytes;
         if self.entries.len() < self.capacity {
             self.index.insert(key, self.entries.len());
@@ -126,11 +114,7 @@ impl Sketch {
     fn pop_lowest(&mut self) -> Option<(u64, usize)> {
         let entries = &self.entries;
         let ranks = self.ranks.get_or_insert_with(|| {
-            entries
-                .iter()
-                .enumerate()
-                .map(|(i, entry)| Reverse((entry.rank(), i)))
-                .collect()
+            entries.iter().enumerate().map(|(i, entry)| Reverse((entry.rank(), i))).collect()
         });
         loop {
             let Reverse((rank, i)) = ranks.pop()?;
@@ -169,9 +153,7 @@ impl Sketch {
 
 impl Entry {
     fn proven(&self) -> u64 {
-        self.recent
-            .iter()
-            .fold(0, |sum, bytes| sum.saturating_add(*bytes))
+        self.recent.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes))
     }
 
     fn rank(&self) -> u64 {
@@ -179,12 +161,7 @@ impl Entry {
     }
 
     fn candidate(&self) -> Candidate {
-        Candidate {
-            key: self.key,
-            edge: self.edge,
-            recent: self.recent,
-            bytes: self.proven(),
-        }
+        Candidate { key: self.key, edge: self.edge, recent: self.recent, bytes: self.proven() }
     }
 }
 

@@ -59,13 +59,7 @@ impl Bench {
         let series = PairSeries::load(&pages, &geometry, 0).unwrap();
         let ignored = "fd00::ff00/120".parse::<Prefix>().unwrap();
         let (offered, now_ns) = (Counts::ZERO, 0);
-        Self {
-            pages,
-            series,
-            ignored: [ignored].into_iter().collect(),
-            offered,
-            now_ns,
-        }
+        Self { pages, series, ignored: [ignored].into_iter().collect(), offered, now_ns }
     }
 
     fn drain(&mut self, flows: &[(EdgeId, FlowEntry)], idle_ns: u64) {
@@ -77,10 +71,7 @@ impl Bench {
             }
         }
         self.now_ns += 1;
-        let now = Now {
-            wall_ns: self.now_ns,
-            monotonic_ns: self.now_ns,
-        };
+        let now = Now { wall_ns: self.now_ns, monotonic_ns: self.now_ns };
         let mut log = Log::default();
         self.series.plan(&mut log, &mut self.pages, now, idle_ns);
         log.apply(&mut self.pages);
@@ -91,10 +82,7 @@ impl Bench {
     }
 
     fn exposed(&self) -> Counts {
-        self.series
-            .records()
-            .map(|record| amount(&self.pages, record))
-            .sum()
+        self.series.records().map(|record| amount(&self.pages, record)).sum()
     }
 }
 
@@ -102,20 +90,10 @@ impl Bench {
 fn flows_of_one_pair_with_any_ports_share_a_series_and_only_sent_ones_count() {
     let mut bench = Bench::new(4);
     let tx = Direction::Tx;
-    let flows = [
-        flow(2, 1, tx, 10),
-        flow(2, 2, tx, 20),
-        flow(2, 1, Direction::Rx, 40),
-    ];
+    let flows = [flow(2, 1, tx, 10), flow(2, 2, tx, 20), flow(2, 1, Direction::Rx, 40)];
     bench.drain(&flows.map(|flow| (EdgeId(1), flow)), 100);
     assert_eq!(bench.series.records().count(), 1);
-    assert_eq!(
-        bench.exposed(),
-        Counts {
-            packets: 2,
-            bytes: 30
-        }
-    );
+    assert_eq!(bench.exposed(), Counts { packets: 2, bytes: 30 });
 }
 
 #[test]
@@ -132,12 +110,7 @@ fn the_heaviest_newcomers_get_the_free_records() {
     let mut bench = Bench::new(4);
     // Four edges, so that no quota decides.
     let flows: Vec<_> = (1..=9_u16)
-        .map(|peer| {
-            (
-                EdgeId(u32::from(peer) % 5),
-                flow(peer, 1, Direction::Tx, peer.into()),
-            )
-        })
+        .map(|peer| (EdgeId(u32::from(peer) % 5), flow(peer, 1, Direction::Tx, peer.into())))
         .collect();
     bench.drain(&flows, 100);
     assert_eq!(bench.exposed().bytes, 9 + 8 + 7 + 6);
@@ -148,16 +121,9 @@ fn the_heaviest_newcomers_get_the_free_records() {
 #[test]
 fn an_abandoned_reading_of_an_epoch_leaves_nothing_behind() {
     let mut bench = Bench::new(4);
-    bench.series.absorb(
-        &flow(2, 1, Direction::Tx, 10),
-        EdgeId(1),
-        &Prefixes::default(),
-    );
+    bench.series.absorb(&flow(2, 1, Direction::Tx, 10), EdgeId(1), &Prefixes::default());
     bench.drain(&[(EdgeId(1), flow(3, 1, Direction::Tx, 5))], 100);
-    assert_eq!(
-        (bench.exposed().bytes, bench.reserved(reserved::OTHER).bytes),
-        (5, 0)
-    );
+    assert_eq!((bench.exposed().bytes, bench.reserved(reserved::OTHER).bytes), (5, 0));
 }
 
 proptest! {

@@ -47,18 +47,12 @@ fn a_journal_that_overtakes_its_log_is_caught() {
 
 #[test]
 fn a_grace_period_that_waits_for_nobody_is_caught_without_any_crash() {
-    let flawed = Plan {
-        flaw: Flaw::NoGrace,
-        ..Plan::new(geometry(16, 2))
-    };
+    let flawed = Plan { flaw: Flaw::NoGrace, ..Plan::new(geometry(16, 2)) };
     assert!(!faults(&run(&flawed, &script())).is_empty());
 }
 
 #[test]
 fn maps_that_are_never_emptied_are_caught_without_any_crash() {
-    let flawed = Plan {
-        flaw: Flaw::NeverClears,
-        ..Plan::new(geometry(16, 2))
-    };
+    let flawed = Plan { flaw: Flaw::NeverClears, ..Plan::new(geometry(16, 2)) };
     assert!(!faults(&run(&flawed, &script())).is_empty());
 }

@@ -19,11 +19,7 @@ fn halves(script: Vec<Op>) -> [Vec<Op>; 2] {
 
 fn assert_same(reference: &Run, other: &Run, fuses: &[u64]) {
     assert_eq!(faults(other), [""; 0], "stopped after {fuses:?}");
-    assert_eq!(
-        essence(&other.last),
-        essence(&reference.last),
-        "stopped after {fuses:?}"
-    );
+    assert_eq!(essence(&other.last), essence(&reference.last), "stopped after {fuses:?}");
 }
 
 #[test]
@@ -33,11 +29,7 @@ fn a_run_that_dies_after_any_single_step_ends_like_one_that_does_not() {
         let reference = run(&plan, &script);
         assert_eq!(faults(&reference), [""; 0]);
         for step in 1..=reference.ticks {
-            assert_same(
-                &reference,
-                &run(&plan.with_fuses(&[step]), &script),
-                &[step],
-            );
+            assert_same(&reference, &run(&plan.with_fuses(&[step]), &script), &[step]);
         }
     }
 }
@@ -58,17 +50,10 @@ fn a_run_that_dies_again_while_it_recovers_ends_the_same() {
 #[test]
 fn a_kernel_that_refuses_any_single_call_changes_nothing() {
     for script in halves(full_life()) {
-        let plan = Plan {
-            fault: Fault::Refusal,
-            ..Plan::new(geometry(16, 2))
-        };
+        let plan = Plan { fault: Fault::Refusal, ..Plan::new(geometry(16, 2)) };
         let reference = run(&plan, &script);
         for step in 1..=reference.ticks {
-            assert_same(
-                &reference,
-                &run(&plan.with_fuses(&[step]), &script),
-                &[step],
-            );
+            assert_same(&reference, &run(&plan.with_fuses(&[step]), &script), &[step]);
         }
     }
 }
@@ -81,12 +66,8 @@ fn the_steps_of_a_drain_leave_each_of_the_four_states() {
     let mut seen = [0_u64; 4];
     for step in 1..=ticks {
         let recovered = run(&plan.with_fuses(&[step]), &script).last.recovered;
-        let counts = [
-            recovered.redrained,
-            recovered.replayed,
-            recovered.cleared,
-            recovered.foreign,
-        ];
+        let counts =
+            [recovered.redrained, recovered.replayed, recovered.cleared, recovered.foreign];
         for (seen, count) in seen.iter_mut().zip(counts) {
             *seen += count;
         }
@@ -99,10 +80,7 @@ fn the_steps_of_a_drain_leave_each_of_the_four_states() {
 #[test]
 fn after_a_refused_call_the_next_drain_finishes_the_same_epoch_first() {
     let mut driver = Driver::new(&Plan::new(geometry(16, 2)));
-    driver.perform(&Op::Add {
-        edge: 1,
-        named: true,
-    });
+    driver.perform(&Op::Add { edge: 1, named: true });
     driver.perform(&Op::Burst(traffic(1, false, 1, 3, 100)));
     let machine = driver.machine().clone();
     machine.borrow_mut().fault = Fault::Refusal;
@@ -113,10 +91,7 @@ fn after_a_refused_call_the_next_drain_finishes_the_same_epoch_first() {
     assert!(driver.ledger().drain(&mut kernel, now, &mut ()).is_err());
     assert_eq!(driver.ledger().progress(), Progress::Closing);
     let drained = driver.ledger().drain(&mut kernel, now, &mut ()).unwrap();
-    assert_eq!(
-        (drained.epoch, drained.resumed),
-        (epoch, Some(Progress::Closing))
-    );
+    assert_eq!((drained.epoch, drained.resumed), (epoch, Some(Progress::Closing)));
     let drained = driver.ledger().drain(&mut kernel, now, &mut ()).unwrap();
     assert_eq!((drained.epoch, drained.resumed), (epoch + 1, None));
 }

@@ -42,10 +42,7 @@ impl Plan {
     }
 
     pub(crate) fn with_fuses(&self, fuses: &[u64]) -> Self {
-        Self {
-            fuses: fuses.to_vec(),
-            ..self.clone()
-        }
+        Self { fuses: fuses.to_vec(), ..self.clone() }
     }
 }
 
@@ -122,12 +119,7 @@ impl Driver {
         let last = self.alive().snapshot();
         let ticks = self.machine.borrow().ticks;
         let commits = self.scrapes.0.borrow().clone();
-        Run {
-            last,
-            commits,
-            offered: self.offered,
-            ticks,
-        }
+        Run { last, commits, offered: self.offered, ticks }
     }
 
     pub(crate) fn perform(&mut self, op: &Op) {
@@ -153,10 +145,7 @@ impl Driver {
             return;
         };
         for packet in traffic.packets(*slot) {
-            self.offered[packet.direction as usize] += Counts {
-                packets: 1,
-                bytes: packet.bytes,
-            };
+            self.offered[packet.direction as usize] += Counts { packets: 1, bytes: packet.bytes };
             self.machine.borrow_mut().arriving.push_back(packet);
         }
     }
@@ -165,11 +154,7 @@ impl Driver {
         if self.hooked.contains_key(&edge) {
             return;
         }
-        let spec = EdgeSpec {
-            identity: identity(edge),
-            named,
-            ..EdgeSpec::default()
-        };
+        let spec = EdgeSpec { identity: identity(edge), named, ..EdgeSpec::default() };
         let added = self.persist(|driver| {
             if let Some(slot) = driver.find_live(edge) {
                 return Some(Some(slot));
@@ -194,10 +179,7 @@ impl Driver {
             let (_, now) = driver.surroundings();
             let id = driver.alive().edge_in(slot).unwrap();
             let uid = Text::new(&format!("uid-{edge}")).unwrap();
-            let identity = Identity {
-                uid,
-                ..identity(pod)
-            };
+            let identity = Identity { uid, ..identity(pod) };
             // Refused while the pod has other edges; the name is then kept.
             Some(driver.alive().name_edge(id, &identity, now).is_ok())
         });
@@ -222,11 +204,7 @@ impl Driver {
             }
             let (mut kernel, now) = driver.surroundings();
             let mut scrapes = driver.scrapes.clone();
-            driver
-                .alive()
-                .drain(&mut kernel, now, &mut scrapes)
-                .ok()
-                .map(drop)
+            driver.alive().drain(&mut kernel, now, &mut scrapes).ok().map(drop)
         });
     }
 
@@ -264,10 +242,7 @@ impl Driver {
     }
 
     fn surroundings(&self) -> (SharedKernel, Now) {
-        (
-            SharedKernel(Rc::clone(&self.machine)),
-            self.machine.borrow().now(),
-        )
+        (SharedKernel(Rc::clone(&self.machine)), self.machine.borrow().now())
     }
 
     /// Does something until it is done: `None` and death both mean again.
@@ -316,10 +291,7 @@ impl Driver {
 }
 
 fn identity(edge: u8) -> Identity {
-    Identity {
-        name: Text::new(&format!("pod-{edge}")).unwrap(),
-        ..Identity::default()
-    }
+    Identity { name: Text::new(&format!("pod-{edge}")).unwrap(), ..Identity::default() }
 }
 
 /// The id of the edge in a slot, for tests that look at one.

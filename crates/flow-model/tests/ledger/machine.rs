@@ -80,14 +80,8 @@ impl Machine {
             flaw,
             capacity,
             maps: [BTreeMap::new(), BTreeMap::new()],
-            totals: [
-                vec![[Totals::default(); 2]; slots],
-                vec![[Totals::default(); 2]; slots],
-            ],
-            folded: [
-                vec![Folded::default(); slots],
-                vec![Folded::default(); slots],
-            ],
+            totals: [vec![[Totals::default(); 2]; slots], vec![[Totals::default(); 2]; slots]],
+            folded: [vec![Folded::default(); slots], vec![Folded::default(); slots]],
             arriving: VecDeque::new(),
             running: VecDeque::new(),
             held_back: Vec::new(),
@@ -156,10 +150,7 @@ impl Machine {
     fn count(&mut self, epoch: u64, packet: Packet) {
         let parity = Parity::of(epoch) as usize;
         let (slot, direction) = (usize::from(packet.slot.0), packet.direction as usize);
-        let one = Counts {
-            packets: 1,
-            bytes: packet.bytes,
-        };
+        let one = Counts { packets: 1, bytes: packet.bytes };
         let totals = &mut self.totals[parity][slot][direction];
         totals.wire += one;
         totals.skb += one;
@@ -176,23 +167,12 @@ impl Machine {
     }
 
     pub(crate) fn now(&self) -> Now {
-        Now {
-            wall_ns: self.now_ns,
-            monotonic_ns: self.now_ns,
-        }
+        Now { wall_ns: self.now_ns, monotonic_ns: self.now_ns }
     }
 }
 
 fn empty(key: FlowKey) -> FlowEntry {
-    FlowEntry {
-        key,
-        counts: Counts::ZERO,
-        first: 0,
-        last: 0,
-        syn: 0,
-        fin: 0,
-        rst: 0,
-    }
+    FlowEntry { key, counts: Counts::ZERO, first: 0, last: 0, syn: 0, fin: 0, rst: 0 }
 }
 
 pub(crate) type Shared = Rc<RefCell<Machine>>;
@@ -248,9 +228,7 @@ fn store_journal_last(machine: &mut Machine, region: Region, word: usize, value:
     match (region, word) {
         (Region::Control, control::JOURNAL) => return,
         (Region::Control, control::COMMIT) => {
-            machine
-                .memory
-                .store(Region::Control, control::JOURNAL, value);
+            machine.memory.store(Region::Control, control::JOURNAL, value);
             machine.tick();
         }
         _ => {}
@@ -271,11 +249,7 @@ impl SharedKernel {
     fn tick(&self) -> Result<(), Refused> {
         let mut machine = self.0.borrow_mut();
         machine.tick();
-        if std::mem::take(&mut machine.refuse) {
-            Err(Refused)
-        } else {
-            Ok(())
-        }
+        if std::mem::take(&mut machine.refuse) { Err(Refused) } else { Ok(()) }
     }
 }
 
@@ -292,10 +266,7 @@ impl Kernel for SharedKernel {
     }
 
     fn read(&mut self, parity: Parity, sink: &mut dyn FnMut(&FlowEntry)) -> Result<(), Refused> {
-        let flows: Vec<_> = self.0.borrow().maps[parity as usize]
-            .values()
-            .copied()
-            .collect();
+        let flows: Vec<_> = self.0.borrow().maps[parity as usize].values().copied().collect();
         for flow in flows {
             sink(&flow);
             if self.0.borrow().flaw == Flaw::ReadRemoves {

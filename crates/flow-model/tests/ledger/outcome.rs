@@ -26,35 +26,18 @@ pub(crate) struct Essence {
 impl Essence {
     /// For ledgers in which edges start anew with the sums kept elsewhere.
     pub(crate) fn without_edges(self) -> Self {
-        Self {
-            edges: BTreeMap::new(),
-            ..self
-        }
+        Self { edges: BTreeMap::new(), ..self }
     }
 }
 
 pub(crate) fn essence(snapshot: &Snapshot) -> Essence {
-    let live = snapshot
-        .edges
-        .iter()
-        .filter(|edge| edge.record.state == EdgeState::Live);
-    let PairFamily {
-        other,
-        ignored,
-        retired,
-        ..
-    } = snapshot.pairs;
-    let pod_rest = [
-        snapshot.pods.other,
-        snapshot.pods.retired,
-        snapshot.pods.unnamed,
-    ];
+    let live = snapshot.edges.iter().filter(|edge| edge.record.state == EdgeState::Live);
+    let PairFamily { other, ignored, retired, .. } = snapshot.pairs;
+    let pod_rest = [snapshot.pods.other, snapshot.pods.retired, snapshot.pods.unnamed];
     Essence {
         node: snapshot.node,
         folded: snapshot.folded,
-        edges: live
-            .map(|edge| (edge.record.identity.name, [edge.wire(0), edge.wire(1)]))
-            .collect(),
+        edges: live.map(|edge| (edge.record.identity.name, [edge.wire(0), edge.wire(1)])).collect(),
         pairs: pairs(&snapshot.pairs),
         pair_rest: [other, ignored, retired],
         pods: pods(&snapshot.pods),
@@ -64,35 +47,21 @@ pub(crate) fn essence(snapshot: &Snapshot) -> Essence {
 
 fn pairs(family: &PairFamily) -> Pairs {
     let row = |row: &flow_model::snapshot::PairRow| {
-        (
-            (row.src, row.dst, row.protocol),
-            (row.created_ns, row.counts),
-        )
+        ((row.src, row.dst, row.protocol), (row.created_ns, row.counts))
     };
     family.rows.iter().map(row).collect()
 }
 
 fn pods(family: &PodFamily) -> BTreeMap<(Text, Text), (Text, u64, [Counts; 2])> {
     let rows = family.rows.iter();
-    rows.map(|row| {
-        (
-            (row.namespace, row.name),
-            (row.uid, row.created_ns, row.counts),
-        )
-    })
-    .collect()
+    rows.map(|row| ((row.namespace, row.name), (row.uid, row.created_ns, row.counts))).collect()
 }
 
 /// What is wrong with a run in itself: laws, counters that fell, packets lost or counted
 /// twice. The script must have ended with drains enough to see every packet.
 pub(crate) fn faults(run: &Run) -> Vec<&'static str> {
     let mut faults = Vec::new();
-    for commit in run
-        .commits
-        .iter()
-        .map(|commit| &**commit)
-        .chain([&run.last])
-    {
+    for commit in run.commits.iter().map(|commit| &**commit).chain([&run.last]) {
         if !commit.laws.hold() {
             faults.push("a law does not hold");
         }
@@ -117,11 +86,7 @@ pub(crate) fn faults(run: &Run) -> Vec<&'static str> {
 fn falls(before: &Snapshot, next: &Snapshot) -> Vec<&'static str> {
     let mut falls = Vec::new();
     let mut check = |name, before: &[Counts], next: &[Counts]| {
-        if before
-            .iter()
-            .zip(next)
-            .any(|(a, b)| a.packets > b.packets || a.bytes > b.bytes)
-        {
+        if before.iter().zip(next).any(|(a, b)| a.packets > b.packets || a.bytes > b.bytes) {
             falls.push(name);
         }
     };
@@ -129,11 +94,7 @@ fn falls(before: &Snapshot, next: &Snapshot) -> Vec<&'static str> {
     let skb = |snapshot: &Snapshot| snapshot.node.map(|totals| totals.skb);
     check("node fell", &wire(before), &wire(next));
     check("skb fell", &skb(before), &skb(next));
-    check(
-        "folded fell",
-        before.folded.as_flattened(),
-        next.folded.as_flattened(),
-    );
+    check("folded fell", before.folded.as_flattened(), next.folded.as_flattened());
     check("pod other fell", &before.pods.other, &next.pods.other);
     check("pod retired fell", &before.pods.retired, &next.pods.retired);
     let rest = |pairs: &PairFamily| [pairs.other, pairs.ignored, pairs.retired];

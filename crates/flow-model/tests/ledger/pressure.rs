@@ -9,16 +9,7 @@ use crate::script::{IDLE_NS, Op, farewell, geometry, random_script, traffic};
 
 /// Two edges, four records, twelve peers; then one peer outweighs the others for long.
 fn crowded() -> Vec<Op> {
-    let mut ops = vec![
-        Op::Add {
-            edge: 1,
-            named: true,
-        },
-        Op::Add {
-            edge: 2,
-            named: true,
-        },
-    ];
+    let mut ops = vec![Op::Add { edge: 1, named: true }, Op::Add { edge: 2, named: true }];
     for round in 0..8 {
         ops.extend((1..=6).map(|peer| Op::Burst(traffic(1, false, peer, 1, 50))));
         ops.extend((7..=12).map(|peer| Op::Burst(traffic(2, false, peer, 1, 60 + round))));
@@ -46,10 +37,7 @@ fn promotion_and_retirement_lose_nothing_wherever_the_process_dies() {
     let script = crowded();
     let reference = run(&plan, &script);
     assert_eq!(faults(&reference), [""; 0]);
-    assert!(
-        reference.last.pairs.retired.packets > 0,
-        "nothing was retired or promoted"
-    );
+    assert!(reference.last.pairs.retired.packets > 0, "nothing was retired or promoted");
     for step in 1..=reference.ticks {
         let other = run(&plan.with_fuses(&[step]), &script);
         assert_eq!(faults(&other), [""; 0], "stopped after {step}");
@@ -63,19 +51,10 @@ fn a_heavy_pair_takes_the_record_of_a_light_one_and_starts_at_zero() {
     let run = run(&plan, &crowded());
     let heavy = |snapshot: &flow_model::snapshot::Snapshot| {
         let rows = snapshot.pairs.rows.iter();
-        rows.filter(|row| row.dst.to_string() == "10.0.200.20")
-            .map(|row| row.counts)
-            .next()
+        rows.filter(|row| row.dst.to_string() == "10.0.200.20").map(|row| row.counts).next()
     };
-    let first = run
-        .commits
-        .iter()
-        .position(|commit| heavy(commit).is_some())
-        .unwrap();
-    assert!(
-        first >= 5,
-        "promoted after {first} drains, before five could be compared"
-    );
+    let first = run.commits.iter().position(|commit| heavy(commit).is_some()).unwrap();
+    assert!(first >= 5, "promoted after {first} drains, before five could be compared");
     assert_eq!(heavy(&run.commits[first]).unwrap().packets, 0);
     assert!(run.commits[first].pairs.retired.packets > 0);
     assert!(run.commits[first].pairs.other.bytes >= 5 * 5 * 5000);
@@ -84,37 +63,18 @@ fn a_heavy_pair_takes_the_record_of_a_light_one_and_starts_at_zero() {
 #[test]
 fn one_edge_never_owns_more_than_a_quarter_of_the_records() {
     let mut driver = Driver::new(&Plan::new(geometry(16, 3)));
-    driver.perform(&Op::Add {
-        edge: 1,
-        named: true,
-    });
-    driver.perform(&Op::Add {
-        edge: 2,
-        named: true,
-    });
+    driver.perform(&Op::Add { edge: 1, named: true });
+    driver.perform(&Op::Add { edge: 2, named: true });
     for _ in 0..8 {
         for peer in 1..=40 {
-            driver.perform(&Op::Burst(traffic(
-                1,
-                false,
-                peer,
-                1,
-                100 * u64::from(peer),
-            )));
+            driver.perform(&Op::Burst(traffic(1, false, peer, 1, 100 * u64::from(peer))));
         }
         driver.perform(&Op::Burst(traffic(2, false, 50, 1, 40)));
         driver.perform(&Op::Drain);
     }
     let run = driver.finish();
     for commit in &run.commits {
-        let owned = |id| {
-            commit
-                .pairs
-                .rows
-                .iter()
-                .filter(|row| row.owner.0 == id)
-                .count()
-        };
+        let owned = |id| commit.pairs.rows.iter().filter(|row| row.owner.0 == id).count();
         assert_eq!((owned(1), owned(2)), (4, 1));
     }
     assert!(run.last.pairs.refused >= 36 * 8);
@@ -123,46 +83,25 @@ fn one_edge_never_owns_more_than_a_quarter_of_the_records() {
 
 #[test]
 fn pods_beyond_the_limit_stay_in_other_even_when_room_appears() {
-    let mut driver = Driver::new(&Plan {
-        pod_series: 1,
-        ..Plan::new(geometry(16, 4))
-    });
-    driver.perform(&Op::Add {
-        edge: 1,
-        named: true,
-    });
-    driver.perform(&Op::Add {
-        edge: 2,
-        named: true,
-    });
+    let mut driver = Driver::new(&Plan { pod_series: 1, ..Plan::new(geometry(16, 4)) });
+    driver.perform(&Op::Add { edge: 1, named: true });
+    driver.perform(&Op::Add { edge: 2, named: true });
     driver.perform(&Op::Burst(traffic(2, false, 1, 4, 100)));
     driver.perform(&Op::Drop { edge: 1 });
     (0..5).for_each(|_| driver.perform(&Op::Drain));
     driver.perform(&Op::Name { edge: 2, pod: 2 });
     let pods = driver.ledger().snapshot().pods;
-    assert_eq!(
-        (pods.rows.len(), pods.other[0].packets, pods.refused),
-        (0, 4, 1)
-    );
+    assert_eq!((pods.rows.len(), pods.other[0].packets, pods.refused), (0, 4, 1));
     driver.perform(&Op::Drop { edge: 2 });
     (0..5).for_each(|_| driver.perform(&Op::Drain));
     let run = driver.finish();
-    assert_eq!(
-        (
-            run.last.pods.other[0].packets,
-            run.last.pods.retired[0].packets
-        ),
-        (4, 0)
-    );
+    assert_eq!((run.last.pods.other[0].packets, run.last.pods.retired[0].packets), (4, 0));
     assert_eq!(faults(&run), [""; 0]);
 }
 
 #[test]
 fn a_full_flow_table_costs_detail_and_no_packet() {
-    let plan = Plan {
-        capacity: 2,
-        ..Plan::new(geometry(16, 3))
-    };
+    let plan = Plan { capacity: 2, ..Plan::new(geometry(16, 3)) };
     let mut script = crowded();
     script.extend(farewell());
     let run = run(&plan, &script);
@@ -174,10 +113,7 @@ fn a_full_flow_table_costs_detail_and_no_packet() {
 #[test]
 fn silent_pairs_give_their_records_back() {
     let mut driver = Driver::new(&Plan::new(geometry(8, 3)));
-    driver.perform(&Op::Add {
-        edge: 1,
-        named: true,
-    });
+    driver.perform(&Op::Add { edge: 1, named: true });
     driver.perform(&Op::Burst(traffic(1, false, 1, 2, 100)));
     driver.perform(&Op::Burst(traffic(1, false, 2, 2, 100)));
     driver.perform(&Op::Drain);

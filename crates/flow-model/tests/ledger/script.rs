@@ -47,11 +47,7 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     pub(crate) fn packets(self, slot: Slot) -> impl Iterator<Item = Packet> {
-        let direction = if self.rx {
-            Direction::Rx
-        } else {
-            Direction::Tx
-        };
+        let direction = if self.rx { Direction::Rx } else { Direction::Tx };
         let (own, peer) = (address(self.edge, 1), address(200, self.peer));
         let (src, dst) = if self.rx { (peer, own) } else { (own, peer) };
         let key = FlowKey {
@@ -65,12 +61,7 @@ impl Traffic {
             fragment: false,
         };
         let key = (self.peer != 0).then_some(key);
-        (0..self.packets).map(move |_| Packet {
-            slot,
-            direction,
-            key,
-            bytes: self.bytes,
-        })
+        (0..self.packets).map(move |_| Packet { slot, direction, key, bytes: self.bytes })
     }
 }
 
@@ -94,13 +85,7 @@ pub(crate) const IDLE_NS: u64 = 100_000;
 
 /// Traffic of one edge and peer.
 pub(crate) const fn traffic(edge: u8, rx: bool, peer: u8, packets: u8, bytes: u64) -> Traffic {
-    Traffic {
-        edge,
-        rx,
-        peer,
-        packets,
-        bytes,
-    }
+    Traffic { edge, rx, peer, packets, bytes }
 }
 
 /// Ends every script: all packets land, all edges leave, all pairs fall idle, and enough
@@ -118,14 +103,8 @@ pub(crate) fn farewell() -> Vec<Op> {
 /// idle, packets during every drain.
 pub(crate) fn full_life() -> Vec<Op> {
     let mut ops = vec![
-        Op::Add {
-            edge: 1,
-            named: true,
-        },
-        Op::Add {
-            edge: 2,
-            named: false,
-        },
+        Op::Add { edge: 1, named: true },
+        Op::Add { edge: 2, named: false },
         Op::Burst(traffic(1, false, 1, 3, 100)),
         Op::Burst(traffic(1, true, 1, 2, 60)),
         Op::Burst(traffic(2, false, 2, 4, 1500)),
@@ -138,20 +117,14 @@ pub(crate) fn full_life() -> Vec<Op> {
         Op::Trickle(traffic(2, true, 0, 2, 42)),
         Op::Drain,
         Op::Drop { edge: 1 },
-        Op::Add {
-            edge: 3,
-            named: true,
-        },
+        Op::Add { edge: 3, named: true },
         Op::Burst(traffic(3, false, 3, 1, 64)),
         Op::Trickle(traffic(3, false, 3, 20, 65)),
         Op::Drain,
         Op::Drain,
         Op::Drain,
         Op::Drain,
-        Op::Add {
-            edge: 4,
-            named: true,
-        },
+        Op::Add { edge: 4, named: true },
         Op::Burst(traffic(4, false, 4, 2, 90)),
         Op::Burst(traffic(4, true, 5, 2, 91)),
         Op::Trickle(traffic(4, true, 5, 9, 92)),

@@ -15,17 +15,8 @@ use crate::script::{Op, geometry, traffic};
 fn busy(plan: &Plan) -> Driver {
     let mut driver = Driver::new(plan);
     for edge in 1..=3 {
-        driver.perform(&Op::Add {
-            edge,
-            named: edge != 3,
-        });
-        driver.perform(&Op::Burst(traffic(
-            edge,
-            false,
-            edge,
-            3,
-            100 * u64::from(edge),
-        )));
+        driver.perform(&Op::Add { edge, named: edge != 3 });
+        driver.perform(&Op::Burst(traffic(edge, false, edge, 3, 100 * u64::from(edge))));
         driver.perform(&Op::Burst(traffic(edge, true, 0, 2, 42)));
         driver.perform(&Op::Wait { ns: 5 });
     }
@@ -37,10 +28,7 @@ fn busy(plan: &Plan) -> Driver {
 
 fn moved(driver: &mut Driver, to: Geometry) -> Ledger<Memory> {
     let past = driver.ledger().snapshot();
-    let now = Now {
-        wall_ns: u64::MAX,
-        monotonic_ns: 1,
-    };
+    let now = Now { wall_ns: u64::MAX, monotonic_ns: 1 };
     let legacy = Legacy::Ledger(&past);
     Ledger::create(Memory::new(&to), to, Settings::default(), now, legacy).unwrap()
 }
@@ -51,16 +39,10 @@ fn a_move_to_other_sizes_changes_no_number() {
     let past = driver.ledger().snapshot();
     let next = moved(&mut driver, geometry(32, 8)).snapshot();
     assert!(next.laws.hold(), "{:?}", next.laws);
-    assert_eq!(
-        essence(&next).without_edges(),
-        essence(&past).without_edges()
-    );
+    assert_eq!(essence(&next).without_edges(), essence(&past).without_edges());
     assert_eq!((next.epoch, next.created_ns), (past.epoch, past.created_ns));
     let ids = |edges: &[flow_model::snapshot::EdgeRow]| -> Vec<_> {
-        edges
-            .iter()
-            .map(|edge| (edge.record.id, edge.record.identity))
-            .collect()
+        edges.iter().map(|edge| (edge.record.id, edge.record.identity)).collect()
     };
     assert_eq!(ids(&next.edges), ids(&past.edges));
     assert_eq!(next.next_edge_id, past.next_edge_id);
@@ -75,10 +57,7 @@ fn a_move_to_smaller_sizes_retires_the_lightest_and_keeps_every_sum() {
     assert_eq!((next.pairs.rows.len(), next.edges.len()), (1, 1));
     assert_eq!(next.node, past.node);
     let heaviest = past.pairs.rows.iter().map(|row| row.counts.bytes).max();
-    assert_eq!(
-        next.pairs.rows.first().map(|row| row.counts.bytes),
-        heaviest
-    );
+    assert_eq!(next.pairs.rows.first().map(|row| row.counts.bytes), heaviest);
 }
 
 #[test]
@@ -92,10 +71,7 @@ fn a_moved_ledger_goes_on_counting() {
     let now = machine.borrow().now();
     let mut ledger = Ledger::create(pages, to, Settings::default(), now, legacy).unwrap();
     let slot = ledger.edges().next().unwrap().slot;
-    machine
-        .borrow_mut()
-        .arriving
-        .extend(traffic(1, false, 1, 2, 500).packets(slot));
+    machine.borrow_mut().arriving.extend(traffic(1, false, 1, 2, 500).packets(slot));
     machine.borrow_mut().settle();
     let next = ledger.drain(&mut kernel, now, &mut ()).unwrap().snapshot;
     assert!(next.laws.hold());
@@ -106,27 +82,15 @@ fn a_moved_ledger_goes_on_counting() {
 #[test]
 fn maps_of_which_only_totals_are_known_go_on_as_retired() {
     let to = geometry(8, 2);
-    let wire = Counts {
-        packets: 5,
-        bytes: 900,
-    };
-    let totals = Totals {
-        wire,
-        skb: Counts {
-            packets: 1,
-            bytes: 800,
-        },
-    };
+    let wire = Counts { packets: 5, bytes: 900 };
+    let totals = Totals { wire, skb: Counts { packets: 1, bytes: 800 } };
     let legacy = Legacy::Totals([totals, Totals::default()]);
     let now = Now::default();
     let ledger = Ledger::create(Memory::new(&to), to, Settings::default(), now, legacy).unwrap();
     let snapshot = ledger.snapshot();
     assert!(snapshot.laws.hold());
     assert_eq!(snapshot.node, [totals, Totals::default()]);
-    assert_eq!(
-        (snapshot.pairs.retired, snapshot.pods.retired[0]),
-        (wire, wire)
-    );
+    assert_eq!((snapshot.pairs.retired, snapshot.pods.retired[0]), (wire, wire));
 }
 
 /// Breaks pages while the process is dead; what the ledger says before and after.
@@ -146,11 +110,7 @@ fn after_tampering(break_pages: impl Fn(&mut Memory)) {
     assert_eq!([last.node[0].wire, last.node[1].wire], run.offered);
     assert!(last.laws.hold(), "{:?}", last.laws);
     assert!(flows.bytes > before.node[0].wire.bytes);
-    assert_eq!(
-        last.pairs.rows.len(),
-        1,
-        "only what was seen since has a series"
-    );
+    assert_eq!(last.pairs.rows.len(), 1, "only what was seen since has a series");
     assert!(last.pairs.retired.bytes >= before.node[0].wire.bytes - before.pairs.other.bytes);
     for (pod, then) in last.pods.rows.iter().zip(&before.pods.rows) {
         assert!(pod.counts[0].bytes >= then.counts[0].bytes);
@@ -170,10 +130,7 @@ fn an_impossible_pair_is_rebuilt_from_totals() {
 #[test]
 fn a_log_that_is_needed_and_broken_is_rebuilt_from_totals() {
     let script = [
-        Op::Add {
-            edge: 1,
-            named: true,
-        },
+        Op::Add { edge: 1, named: true },
         Op::Burst(traffic(1, false, 1, 5, 100)),
         Op::Burst(traffic(1, true, 1, 5, 100)),
     ];
@@ -193,10 +150,7 @@ fn a_log_that_is_needed_and_broken_is_rebuilt_from_totals() {
         driver.perform(&Op::Drain);
         let run = driver.finish();
         assert_eq!(run.last.node.map(|totals| totals.wire), run.offered);
-        assert_eq!(
-            run.last.recovered.foreign, 2,
-            "the broken epoch and the open one"
-        );
+        assert_eq!(run.last.recovered.foreign, 2, "the broken epoch and the open one");
         assert_eq!(run.last.pairs.retired.bytes, 500);
         assert!(run.last.laws.hold());
     }
@@ -210,27 +164,16 @@ fn a_rebuild_that_dies_at_any_step_ends_the_same() {
         step += 1;
         let mut driver = busy(&Plan::new(geometry(4, 4)));
         driver.kill();
-        driver
-            .machine()
-            .borrow_mut()
-            .memory
-            .words_mut(Region::Pairs)[0] = 7;
+        driver.machine().borrow_mut().memory.words_mut(Region::Pairs)[0] = 7;
         let before = driver.machine().borrow().ticks;
         driver.machine().borrow_mut().fuses = [step, 9].into();
         driver.perform(&Op::Drain);
         let spent = driver.machine().borrow().ticks - before;
         driver.machine().borrow_mut().fuses.clear();
         let run = driver.finish();
-        assert_eq!(
-            run.last.node.map(|totals| totals.wire),
-            run.offered,
-            "died after {step}"
-        );
+        assert_eq!(run.last.node.map(|totals| totals.wire), run.offered, "died after {step}");
         assert!(run.last.laws.hold(), "died after {step}");
-        assert_eq!(
-            run.last.pairs.retired + run.last.pairs.other,
-            run.offered[0]
-        );
+        assert_eq!(run.last.pairs.retired + run.last.pairs.other, run.offered[0]);
         if spent < step {
             break;
         }
@@ -250,22 +193,12 @@ fn pages_are_told_apart_before_anything_is_written() {
     };
     assert_eq!(after(control::MAGIC, 0), Found::Fresh);
     assert_eq!(after(control::CREATED_NS, 1), Found::Ours);
-    for (word, value) in [
-        (control::MAGIC, 1),
-        (control::ABI, 77),
-        (control::EPOCH, 900),
-        (control::NEXT_EDGE_ID, 2),
-    ] {
-        assert!(
-            matches!(after(word, value), Found::Foreign(_)),
-            "word {word}"
-        );
+    for (word, value) in
+        [(control::MAGIC, 1), (control::ABI, 77), (control::EPOCH, 900), (control::NEXT_EDGE_ID, 2)]
+    {
+        assert!(matches!(after(word, value), Found::Foreign(_)), "word {word}");
     }
-    let mismatch = Mismatch {
-        item: "shards",
-        found: 8,
-        wanted: 1,
-    };
+    let mismatch = Mismatch { item: "shards", found: 8, wanted: 1 };
     assert_eq!(after(control::SHARDS, 8), Found::OtherGeometry(mismatch));
     assert_eq!(Geometry::stored(&ours), Some(geometry(4, 4)));
     assert_eq!(How::Foreign.as_str(), "foreign");

@@ -112,14 +112,11 @@ impl Checked {
             Direction::Tx => key.dst,
             Direction::Rx => key.src,
         };
-        self.direction
-            .is_none_or(|direction| direction == key.direction)
+        self.direction.is_none_or(|direction| direction == key.direction)
             && self.pod.as_deref().is_none_or(|pod| pod == edge)
             && self.namespace.as_deref().is_none_or(str::is_empty)
             && self.peer.is_none_or(|peer| peer == remote)
-            && self
-                .protocol
-                .is_none_or(|protocol| protocol == key.protocol)
+            && self.protocol.is_none_or(|protocol| protocol == key.protocol)
     }
 
     /// Largest or newest first; equal ones by key, so that pages are stable.
@@ -129,8 +126,6 @@ impl Checked {
             Sort::Packets => flow.counts.packets,
             Sort::LastSeen => flow.last.into(),
         };
-        rank(other)
-            .cmp(&rank(one))
-            .then_with(|| one.key.cmp(&other.key))
+        rank(other).cmp(&rank(one)).then_with(|| one.key.cmp(&other.key))
     }
 }

@@ -8,44 +8,23 @@ use super::*;
 fn a_duration_outside_its_bounds_names_them() {
     let parse = duration("200ms", "10m");
     assert_eq!(parse("25s"), Ok(Duration::from_secs(25)));
-    assert_eq!(
-        parse("100ms"),
-        Err(Refused::OutOfRange {
-            min: "200ms",
-            max: "10m"
-        })
-    );
-    assert!(
-        parse("25").unwrap_err().to_string().contains("25s"),
-        "the remedy is spelt out"
-    );
+    assert_eq!(parse("100ms"), Err(Refused::OutOfRange { min: "200ms", max: "10m" }));
+    assert!(parse("25").unwrap_err().to_string().contains("25s"), "the remedy is spelt out");
 }
 
 #[test]
 fn an_interface_is_its_own_edge_name_unless_named() {
     let edge: PodEdge = "vfa".parse().unwrap();
-    assert_eq!(
-        (edge.interface.as_str(), edge.name.as_str()),
-        ("vfa", "vfa")
-    );
+    assert_eq!((edge.interface.as_str(), edge.name.as_str()), ("vfa", "vfa"));
     let edge: PodEdge = "vfa=pod-a".parse().unwrap();
-    assert_eq!(
-        (edge.interface.as_str(), edge.name.as_str()),
-        ("vfa", "pod-a")
-    );
+    assert_eq!((edge.interface.as_str(), edge.name.as_str()), ("vfa", "pod-a"));
 }
 
 #[test]
 fn an_edge_without_a_name_behind_the_sign_is_refused() {
-    assert_eq!(
-        "vfa=".parse::<PodEdge>(),
-        Err(Refused::Form("IFACE[=NAME]"))
-    );
+    assert_eq!("vfa=".parse::<PodEdge>(), Err(Refused::Form("IFACE[=NAME]")));
     assert_eq!("=pod-a".parse::<PodEdge>(), Err(Refused::Interface));
-    assert_eq!(
-        "sixteen-octets-x".parse::<PodEdge>(),
-        Err(Refused::Interface)
-    );
+    assert_eq!("sixteen-octets-x".parse::<PodEdge>(), Err(Refused::Interface));
 }
 
 #[test]
@@ -61,10 +40,7 @@ fn a_namespace_is_named_after_its_file() {
     let edge: NetnsEdge = "/run/netns/pod-a".parse().unwrap();
     assert_eq!(edge.name, "pod-a");
     let edge: NetnsEdge = "pod-b".parse().unwrap();
-    assert_eq!(
-        (edge.path, edge.name.as_str()),
-        (PathBuf::from("pod-b"), "pod-b")
-    );
+    assert_eq!((edge.path, edge.name.as_str()), (PathBuf::from("pod-b"), "pod-b"));
 }
 
 #[test]
@@ -76,9 +52,7 @@ fn sizes_take_binary_units_and_do_not_overflow() {
 
 #[test]
 fn shards_follow_the_cpus_up_to_eight() {
-    let shards: Vec<u32> = [1, 2, 3, 6, 64]
-        .map(|cpus| Shards::Auto.resolve(cpus))
-        .into();
+    let shards: Vec<u32> = [1, 2, 3, 6, 64].map(|cpus| Shards::Auto.resolve(cpus)).into();
     assert_eq!(shards, [1, 2, 2, 4, 8]);
 }
 

@@ -106,7 +106,10 @@ fn open(config: &Config, handle: &CollectorHandle) -> Result<Opened, Error> {
     host::check_kernel()?;
     let settings = config.settings();
     let lane = host::lane(config.attach())?;
-    let make = || PinDir::make(&settings.pins.bpf_pin_dir);
+    let make = || {
+        let pins = PinDir::make(&settings.pins.bpf_pin_dir)?;
+        Ok::<_, Error>(pins.with_netns_dirs(&settings.netns_dir))
+    };
     let pins = (!settings.no_pin).then(make).transpose()?;
     let lock = pins.as_ref().map(|pins| take_lock(config, pins)).transpose()?;
     handle.condition("lock", true, if lock.is_some() { "held" } else { "not needed" });

@@ -13,6 +13,7 @@ use crate::{
     command::Command,
     discover::{Rule, SurveyThread, Verdict},
     error::Error,
+    hook::remove_recorded,
     named,
     pins::unpin,
     site::{EdgePlan, Namespace},
@@ -33,17 +34,9 @@ impl Service {
     pub(super) fn take_up_edges(&mut self, sender: SyncSender<Command>) -> Result<(), Error> {
         let settings = self.config.settings();
         let named = named::resolve(&settings.pod_edge, &settings.netns)?;
-        let found = if self.config.discovers() {
-            self.survey(sender)?
-        } else {
-            Vec::new()
-        };
-        let mut left: Vec<EdgeRecord> = self
-            .engine
-            .ledger()
-            .edges()
-            .filter(|record| record.state == EdgeState::Live)
-            .collect();
+        let found = if self.config.discovers() { self.survey(sender)? } else { Vec::new() };
+        let mut left: Vec<EdgeRecord> =
+            self.engine.ledger().edges().filter(|record| record.state == EdgeState::Live).collect();
         for plan in named {
             let name = plan.name.clone();
             let id = match self.adopt(&plan, &mut left) {
@@ -81,12 +74,7 @@ impl Service {
             }
         };
         let wanted = |name: &String| plans.iter().any(|plan| plan.name == *name);
-        let gone: Vec<String> = self
-            .named
-            .keys()
-            .filter(|name| !wanted(name))
-            .cloned()
-            .collect();
+        let gone: Vec<String> = self.named.keys().filter(|name| !wanted(name)).cloned().collect();
         for name in gone {
             if let Some(id) = self.named.remove(&name) {
                 self.unhook(id);
@@ -112,10 +100,8 @@ impl Service {
         let rule = Rule {
             exclude: settings.discover_exclude.clone(),
             hooks: settings.edge_hooks,
-            own: Namespace::own().map_err(|source| Error::Edge {
-                edge: "own namespace".into(),
-                source,
-            })?,
+            own: Namespace::own()
+                .map_err(|source| Error::Edge { edge: "own namespace".into(), source })?,
         };
         let (thread, crossings) = SurveyThread::start(settings.netns_dir.clone(), sender)?;
         self._survey = Some(thread);
@@ -126,15 +112,8 @@ impl Service {
                 Verdict::Ignored | Verdict::Early => None,
             })
             .collect();
-        let known = crossings
-            .into_iter()
-            .map(|crossing| (crossing.key, crossing))
-            .collect();
-        self.discovered = Some(Discovered {
-            rule,
-            known,
-            hooked: BTreeMap::new(),
-        });
+        let known = crossings.into_iter().map(|crossing| (crossing.key, crossing)).collect();
+        self.discovered = Some(Discovered { rule, known, hooked: BTreeMap::new() });
         Ok(plans)
     }
 
@@ -148,10 +127,7 @@ impl Service {
         let record = left.swap_remove(at);
         let identity = identity(&plan.name);
         if !record.identity.same_pod(&identity)
-            && let Err(error) = self
-                .engine
-                .ledger_mut()
-                .name_edge(record.id, &identity, now())
+            && let Err(error) = self.engine.ledger_mut().name_edge(record.id, &identity, now())
         {
             tracing::warn!(%error, edge = plan.name, "An edge keeps its old name");
         }
@@ -161,24 +137,23 @@ impl Service {
 
     /// Lets recorded edges go that nobody wants or whose device is gone.
     fn let_go(&mut self, left: Vec<EdgeRecord>) -> Result<(), Error> {
-        let Some(pins) = self.pins.clone() else {
-            return Ok(());
-        };
-        let mut gone: Vec<EdgeId> = left.iter().map(|record| record.id).collect();
-        let book = |id: &EdgeId| self.engine.ledger().edge(*id).is_some();
-        for (path, id) in pins.pinned_links() {
-            if gone.contains(&id) || !book(&id) {
-                unpin(&path)?;
-            }
-        }
-        gone.dedup();
-        for id in gone {
-            self.engine.abandon(id)?;
+        let Some(pins) = self.pins.clone() else { return Ok(()) };
+        for record in left {
+            remove_recorded(&record, &pins)
+                .map_err(|source| Error::Edge { edge: record.identity.name.to_string(), source })?;
+            self.engine.abandon(record.id)?;
+            let name = record.identity.name.as_str();
             tracing::info!(
                 event = "edge.detached",
-                edge = id.0,
+                edge = name,
                 "An edge of an earlier run is gone"
             );
+        }
+        // What a crash between two steps left behind.
+        for (path, id) in pins.pinned_links() {
+            if self.engine.ledger().edge(id).is_none() {
+                unpin(&path)?;
+            }
         }
         Ok(())
     }
@@ -253,12 +228,10 @@ impl Service {
         let now = Instant::now();
         let wanted: Vec<(Key, EdgePlan, Instant)> = discovered
             .unhooked()
-            .filter_map(
-                |(key, crossing)| match discovered.rule.judge(crossing, now) {
-                    Verdict::Edge(plan) => Some((*key, *plan, crossing.noticed)),
-                    Verdict::Ignored | Verdict::Early => None,
-                },
-            )
+            .filter_map(|(key, crossing)| match discovered.rule.judge(crossing, now) {
+                Verdict::Edge(plan) => Some((*key, *plan, crossing.noticed)),
+                Verdict::Ignored | Verdict::Early => None,
+            })
             .collect();
         for (key, plan, noticed) in wanted {
             if self.is_named(&plan) {
@@ -307,9 +280,7 @@ impl Service {
         let (Some(noticed), Some(edge)) = (noticed, self.engine.edges().get(&id)) else {
             return;
         };
-        self.tally
-            .attach_lag
-            .observe(noticed.elapsed().as_secs_f64());
+        self.tally.attach_lag.observe(noticed.elapsed().as_secs_f64());
         for (missed, opened) in self.tally.missed.iter_mut().zip(edge.opened) {
             let before = opened.map(|opened| opened.before).unwrap_or_default();
             missed.packets += before.packets;
@@ -320,9 +291,7 @@ impl Service {
 
 impl Discovered {
     fn unhooked(&self) -> impl Iterator<Item = (&Key, &Crossing)> {
-        self.known
-            .iter()
-            .filter(|(key, _)| !self.hooked.contains_key(key))
+        self.known.iter().filter(|(key, _)| !self.hooked.contains_key(key))
     }
 }
 
@@ -344,8 +313,5 @@ fn is_for(plan: &EdgePlan, record: &EdgeRecord) -> bool {
 
 fn identity(name: &str) -> Identity {
     // Longer names are refused where they are given and cut where they are found.
-    Identity {
-        name: Text::new(name).unwrap_or(Text::EMPTY),
-        ..Identity::EMPTY
-    }
+    Identity { name: Text::new(name).unwrap_or(Text::EMPTY), ..Identity::EMPTY }
 }

@@ -38,11 +38,7 @@ impl Service {
             names: Arc::new(self.names.clone()),
             clock: self.engine.tables().clock().ok(),
             mode: self.config.flow_key(),
-            refused: self
-                .refused
-                .iter()
-                .map(|(name, why)| (name.clone(), *why))
-                .collect(),
+            refused: self.refused.iter().map(|(name, why)| (name.clone(), *why)).collect(),
             interface_drift: self.interface_drift,
         })));
         Ok(())
@@ -59,10 +55,7 @@ impl Service {
 
     fn events(&self) -> Result<Vec<(Event, u64)>, Error> {
         let tables = self.engine.tables();
-        Event::ALL
-            .into_iter()
-            .map(|event| Ok((event, tables.events(event)?)))
-            .collect()
+        Event::ALL.into_iter().map(|event| Ok((event, tables.events(event)?))).collect()
     }
 
     /// Memory by map; a map whose descriptor does not tell is left out.
@@ -97,8 +90,7 @@ impl Service {
         self.tally.attach_failed(reason);
         self.refused.insert(name.to_owned(), reason);
         if let Some(suppressed) =
-            self.limit
-                .admit("edge.refused", reason, std::time::Instant::now())
+            self.limit.admit("edge.refused", reason, std::time::Instant::now())
         {
             tracing::warn!(event = "edge.refused", edge = name, reason, suppressed, %error, "An edge is not counted");
         }

@@ -53,6 +53,22 @@ fn a_name_is_reported_once_a_namespace_is_behind_it() {
 
 #[test]
 #[ignore = "root: mounts namespaces"]
+fn a_mount_that_ended_another_wait_is_not_forgotten() {
+    with_private_mounts(|| {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("pod");
+        fs::write(&path, "").unwrap();
+        let mut watch = DirectoryWatch::open([place.path()]).unwrap();
+        assert_eq!(settled(&mut watch), []);
+        mount_bind("/proc/thread-self/ns/net", &path).unwrap();
+        watch.wait_beside([], Duration::ZERO).unwrap();
+        assert_eq!(settled(&mut watch), [created(place.path(), "pod")]);
+        unmount_namespace(&path);
+    });
+}
+
+#[test]
+#[ignore = "root: mounts namespaces"]
 fn namespaces_that_are_already_there_come_first() {
     with_private_mounts(|| {
         let place = tempfile::tempdir().unwrap();

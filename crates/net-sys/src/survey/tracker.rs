@@ -31,12 +31,13 @@ pub(super) struct Tracker {
     book: Book,
     pub(super) namespaces: Namespaces,
     pairs: Pairs,
+    todo: Todo,
     pub(super) losses: Losses,
 }
 
-/// What a batch of events leaves to be found out, once for all of them.
+/// What events left to be found out.
 #[derive(Debug, Default)]
-pub(super) struct Todo {
+struct Todo {
     /// Namespaces that a device leads to.
     lead_to: BTreeSet<Nsid>,
     /// Whether some namespace may have got an id.
@@ -52,6 +53,7 @@ impl Tracker {
             namespaces: Namespaces::new(own.inode()),
             own,
             pairs: Pairs::default(),
+            todo: Todo::default(),
             losses: Losses::default(),
         })
     }
@@ -59,6 +61,7 @@ impl Tracker {
     /// Reads everything; `files` are all there are.
     pub(super) fn scan(&mut self, files: &[PathBuf]) -> Result<Vec<Crossing>, SurveyError> {
         let now = Instant::now();
+        self.todo = Todo::default();
         // The caller compares listings itself.
         let mut changes = Changes::default();
         let links = self.route.links(None)?;
@@ -77,7 +80,6 @@ impl Tracker {
     pub(super) fn link_events(
         &mut self,
         events: Vec<(Event, Instant)>,
-        todo: &mut Todo,
         changes: &mut Changes,
     ) -> Result<(), NetlinkError> {
         let last_words: HashMap<_, _> = events
@@ -90,11 +92,11 @@ impl Tracker {
             let outdated = last_word.is_some_and(|&last| last > position);
             match event {
                 Event::LinkChanged(_) if outdated => {}
-                Event::LinkChanged(link) => self.link_changed(&link, noticed, todo, changes)?,
+                Event::LinkChanged(link) => self.link_changed(&link, noticed, changes)?,
                 Event::LinkGone { ifindex, moved_to } => {
-                    self.link_gone(ifindex, moved_to, noticed, todo, changes)?;
+                    self.link_gone(ifindex, moved_to, noticed, changes)?;
                 }
-                Event::NamespaceKnown { .. } => todo.identify = true,
+                Event::NamespaceKnown { .. } => self.todo.identify = true,
                 Event::NamespaceGone { nsid } => self.namespaces.forget_nsid(nsid),
                 Event::Overrun | Event::Woken => {}
             }
@@ -116,27 +118,20 @@ impl Tracker {
         }
     }
 
-    /// Finds out what a batch of events left open.
-    pub(super) fn settle(
-        &mut self,
-        todo: &Todo,
-        changes: &mut Changes,
-    ) -> Result<(), NetlinkError> {
-        let now = Instant::now();
-        let unknown = |nsid: &Nsid| self.namespaces.by_nsid(*nsid).is_none();
-        if todo.identify || todo.lead_to.iter().any(unknown) {
-            self.identify(now);
+    /// Finds out some of what events left open; the rest follows at the next call, so that the
+    /// caller hears of all devices before much time is spent on each.
+    pub(super) fn settle(&mut self, changes: &mut Changes) -> Result<(), NetlinkError> {
+        let lead_to: Vec<_> = self.todo.lead_to.iter().copied().take(LOOKS_AT_ONCE).collect();
+        let unknown = |&nsid: &Nsid| self.namespaces.by_nsid(nsid).is_none();
+        if std::mem::take(&mut self.todo.identify) || lead_to.iter().any(unknown) {
+            self.identify(Instant::now());
         }
-        for (position, &nsid) in todo.lead_to.iter().enumerate() {
-            match self.namespaces.by_nsid(nsid) {
-                Some(inode) if position < LOOKS_AT_ONCE => self.look(inode, changes),
-                // The caller is to hear of all of them before much time is spent on each.
-                Some(inode) => self.namespaces.look_soon(inode, now),
-                None => {}
+        for nsid in lead_to {
+            self.todo.lead_to.remove(&nsid);
+            if let Some(inode) = self.namespaces.by_nsid(nsid) {
+                self.look(inode, changes);
             }
-        }
-        if todo.lead_to.len() <= LOOKS_AT_ONCE {
-            self.ask_for_peers(|nsid| todo.lead_to.contains(&nsid), changes)?;
+            self.ask_for_peers(|leads_to| leads_to == nsid, changes)?;
         }
         Ok(())
     }
@@ -156,8 +151,11 @@ impl Tracker {
         Ok(())
     }
 
-    /// Time until a namespace is to be looked at.
+    /// Time until there is something to look at.
     pub(super) fn until_look(&self, now: Instant) -> Duration {
+        if !self.todo.lead_to.is_empty() || self.todo.identify {
+            return Duration::ZERO;
+        }
         let next = self.namespaces.next_look();
         next.map_or(Duration::MAX, |at| at.duration_since(now))
     }
@@ -199,19 +197,18 @@ impl Tracker {
         &mut self,
         link: &Link,
         noticed: Instant,
-        todo: &mut Todo,
         changes: &mut Changes,
     ) -> Result<(), NetlinkError> {
         let peer = self.pairs.seen(link);
         // The other end said that it leads elsewhere, and will not say that it no longer does.
         if let Some(peer) = peer.filter(|&peer| self.book.has_host(peer)) {
-            self.ask_again(peer, noticed, todo, changes)?;
+            self.ask_again(peer, noticed, changes)?;
         }
         if crosses(link) {
-            self.host_seen(link, noticed, todo, changes);
+            self.host_seen(link, noticed, changes);
         } else if is_paired(link) && link.peer_ifindex.is_none() {
             // The kernel announces the end it makes first before it joins the two.
-            self.ask_again(link.ifindex, noticed, todo, changes)?;
+            self.ask_again(link.ifindex, noticed, changes)?;
         } else {
             self.book.host_gone(link.ifindex, changes);
         }
@@ -223,22 +220,21 @@ impl Tracker {
         ifindex: u32,
         moved_to: Option<Nsid>,
         noticed: Instant,
-        todo: &mut Todo,
         changes: &mut Changes,
     ) -> Result<(), NetlinkError> {
         self.book.host_gone(ifindex, changes);
         if let Some(nsid) = moved_to {
-            self.moved_to(nsid, noticed, todo);
+            self.moved_to(nsid, noticed);
         }
         match self.pairs.parted(ifindex) {
-            Some(peer) => self.ask_again(peer, noticed, todo, changes),
+            Some(peer) => self.ask_again(peer, noticed, changes),
             None => Ok(()),
         }
     }
 
-    fn host_seen(&mut self, link: &Link, noticed: Instant, todo: &mut Todo, changes: &mut Changes) {
+    fn host_seen(&mut self, link: &Link, noticed: Instant, changes: &mut Changes) {
         if self.book.host_seen(link, noticed, changes) {
-            todo.lead_to.extend(link.link_netnsid);
+            self.todo.lead_to.extend(link.link_netnsid);
         }
     }
 
@@ -247,12 +243,11 @@ impl Tracker {
         &mut self,
         ifindex: u32,
         noticed: Instant,
-        todo: &mut Todo,
         changes: &mut Changes,
     ) -> Result<(), NetlinkError> {
         match self.route.link(ifindex, None) {
             Ok(link) if crosses(&link) => {
-                self.host_seen(&link, noticed, todo, changes);
+                self.host_seen(&link, noticed, changes);
                 Ok(())
             }
             Ok(link) => {
@@ -268,10 +263,10 @@ impl Tracker {
         }
     }
 
-    fn moved_to(&mut self, nsid: Nsid, now: Instant, todo: &mut Todo) {
+    fn moved_to(&mut self, nsid: Nsid, now: Instant) {
         match self.namespaces.by_nsid(nsid) {
             Some(inode) => self.namespaces.look_soon(inode, now),
-            None => todo.identify = true,
+            None => self.todo.identify = true,
         }
     }
 
@@ -299,25 +294,14 @@ impl Tracker {
         changes: &mut Changes,
     ) -> Result<(), NetlinkError> {
         let now = Instant::now();
-        let mut moved = Todo::default();
         for (ifindex, peer, nsid) in self.book.half_known(lead_to) {
             let there = self.route.link(peer, Some(nsid));
             let found = there.is_ok_and(|pod| self.book.pod_seen(ifindex, &pod, changes));
             if !found {
-                self.ask_again(ifindex, now, &mut moved, changes)?;
+                self.ask_again(ifindex, now, changes)?;
             }
         }
-        for nsid in moved.lead_to {
-            self.identify_unless_known(nsid, now);
-        }
         Ok(())
-    }
-
-    fn identify_unless_known(&mut self, nsid: Nsid, now: Instant) {
-        match self.namespaces.by_nsid(nsid) {
-            Some(inode) => self.namespaces.look_soon(inode, now),
-            None => self.identify(now),
-        }
     }
 
     fn file_found(&mut self, path: PathBuf, now: Instant, changes: &mut Changes) {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 use testkit::proc::Command;
 
 use super::ground::{Ground, ip, remove};
@@ -19,6 +20,10 @@ fn pods(ground: &Ground, count: usize) -> Vec<Place> {
     let input: String = pairs.collect();
     batch.input(input).succeed(10 * PATIENCE).unwrap();
     pods
+}
+
+fn descriptors() -> usize {
+    std::fs::read_dir("/proc/thread-self/fd").unwrap().count()
 }
 
 #[test]
@@ -45,9 +50,28 @@ fn a_thousand_pods_are_listed_well_within_a_second() {
 }
 
 #[test]
+#[ignore = "root: makes network namespaces"]
+fn many_pods_at_once_are_known_whole_even_without_files() {
+    Ground::with(|ground| {
+        let mut follower = ground.follow();
+        for number in 0..20 {
+            let pod = ground.hidden_pod(&format!("pod{number}"));
+            let path = pod.path().display();
+            ground.ip(&format!("link add h{number} type veth peer eth0 netns {path}"));
+        }
+        // One batch: nobody has waited meanwhile.
+        follower.until("all", |f| f.known.values().filter(|c| c.pod.is_some()).count() == 20);
+        assert!(follower.appeared.values().all(|&times| times == 1));
+    });
+}
+
+#[test]
 #[ignore = "root: makes a hundred network namespaces"]
 fn a_hundred_pods_appear_once_and_vanish_once_and_nothing_of_them_stays() {
     Ground::with(|ground| {
+        // A table of its own: other tests of this process open and close files meanwhile.
+        // SAFETY: nothing that this thread has opened is closed by another one.
+        unsafe { unshare_unsafe(UnshareFlags::FILES) }.unwrap();
         let mut follower = ground.follow();
         // Once around, so that everything that is opened once is open.
         let first = ground.pod("first");

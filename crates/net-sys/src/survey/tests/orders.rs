@@ -126,6 +126,23 @@ fn a_pair_whose_namespace_gets_its_file_later() {
 
 #[test]
 #[ignore = "root: makes network namespaces"]
+fn a_file_that_becomes_a_namespace_while_nothing_else_happens() {
+    Ground::with(|ground| {
+        let pod = ground.hidden_pod("pod");
+        ip(&pod, "tuntap add mode tap name tap0");
+        let file = ground.pods.path().join("late");
+        std::fs::write(&file, "").unwrap();
+        let mut follower = ground.follow();
+        assert_eq!(follower.survey.wait(Duration::ZERO).unwrap(), []);
+        rustix::mount::mount_bind(pod.path(), &file).unwrap();
+        // The wait that hears of it first is one for something else.
+        follower.survey.sleep(PATIENCE).unwrap();
+        follower.until("the tap", |f| f.of_pod("tap0").is_some());
+    });
+}
+
+#[test]
+#[ignore = "root: makes network namespaces"]
 fn an_end_that_comes_back_is_no_crossing_any_more() {
     Ground::with(|ground| {
         let pod = ground.pod("pod");

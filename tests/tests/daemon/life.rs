@@ -1,0 +1,214 @@
+//! Counters continue over every kind of end: nothing lost, nothing twice, never less.
+
+use std::env;
+use std::time::Duration;
+
+use fathom_tests::binary::SOON;
+use fathom_tests::daemon::{Daemon, Pins, Setup};
+use fathom_tests::site::{exchange, pod, v4, v6};
+use testkit::lab::Lab;
+use testkit::proc::{Process, wait_until};
+use testkit::traffic::{Generator, Load, Path};
+use testkit::truth::Amount;
+
+use super::{Account, assert_audited, edges, exact_lab, told};
+
+fn requests(lab: &Lab) {
+    let (a1, a2) = (pod(lab, "a1"), pod(lab, "a2"));
+    let load = Load::Requests {
+        question: 100,
+        answer: 10_000,
+        rate: None,
+        limit: Some(50),
+    };
+    for target in [v4(a2.addresses), v6(a2.addresses)] {
+        exchange(a1, a2, target, &load);
+    }
+}
+
+/// A steady stream from a1 to a2.
+fn stream(lab: &Lab, lifetime: Duration) -> Generator {
+    let (a1, a2) = (pod(lab, "a1"), pod(lab, "a2"));
+    let path = Path {
+        client: a1.namespace.place().clone(),
+        server: a2.namespace.place().clone(),
+        target: (v4(a2.addresses), 0).into(),
+        lifetime,
+    };
+    let load = Load::Bulk {
+        rate: Some(RATE),
+        limit: None,
+    };
+    Generator::start(&load, &path).unwrap()
+}
+
+/// Waits until `bytes` more went through.
+fn pass(traffic: &Generator, bytes: u64) {
+    let goal = traffic.report().server.received_bytes + bytes;
+    wait_until("traffic", SOON, || traffic.report().server.received_bytes >= goal).unwrap();
+}
+
+/// Insists that no scrape, not even the first, shows less than `seen`.
+fn never_less(daemon: &Daemon, seen: [Amount; 2]) {
+    let scrape = daemon.scrape_until(|_| true);
+    let now = told(&scrape);
+    for (now, seen) in now.into_iter().zip(seen) {
+        assert!(now.since(seen).is_some(), "{now:?} after {seen:?}");
+    }
+}
+
+fn finally(daemon: &Daemon, account: &Account<'_>) -> [Amount; 2] {
+    let expected = account.both();
+    let scrape = daemon.scrape_until(|scrape| told(scrape) == expected);
+    assert_eq!(told(&scrape), expected, "sent and received since the first start");
+    assert_audited(&scrape);
+    expected
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn what_passes_between_two_runs_is_counted() {
+    for lane in ["tcx", "clsact"] {
+        let (lab, pins) = (exact_lab(), Pins::new());
+        let edges = edges(&lab);
+        let account = Account::open(&edges);
+        let setup = Setup::new(lab.node_a().namespace.place(), &edges, &pins);
+        let setup = setup.flags(["--attach", lane]);
+        let daemon = setup.start();
+        requests(&lab);
+        let seen = finally(&daemon, &account);
+        let ended = daemon.stop();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        requests(&lab);
+        let daemon = setup.launch();
+        never_less(&daemon, seen);
+        let seen = finally(&daemon, &account);
+        requests(&lab);
+        assert!(finally(&daemon, &account)[0].since(seen[0]).is_some());
+    }
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn an_end_in_the_middle_of_a_stream_loses_nothing() {
+    let (lab, pins) = (exact_lab(), Pins::new());
+    let edges = edges(&lab);
+    let account = Account::open(&edges);
+    let setup = Setup::new(lab.node_a().namespace.place(), &edges, &pins);
+    let mut daemon = setup.start();
+    let traffic = stream(&lab, Duration::from_secs(60));
+    // Another size, another number of tables: everything moves to new maps under load.
+    for flags in [["--flow-capacity", "4096"], ["--shards", "1"], ["--pair-series-max", "64"]] {
+        pass(&traffic, RATE / 4);
+        let seen = told(&daemon.scrape());
+        assert_eq!(daemon.stop().status.code(), Some(0));
+        pass(&traffic, RATE / 8);
+        daemon = setup.clone().flags(flags).start();
+        never_less(&daemon, seen);
+    }
+    traffic.stop().unwrap();
+    finally(&daemon, &account);
+}
+
+/// Kills at points given by the amount that passed since the start, so that it hits the start,
+/// recovery and any step of a drain alike. `FATHOM_TESTS_KILLS` makes it longer.
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn kills_under_load_lose_nothing() {
+    let kills = env::var("FATHOM_TESTS_KILLS").ok().and_then(|kills| kills.parse().ok());
+    let kills: u64 = kills.unwrap_or(10);
+    let (lab, pins) = (exact_lab(), Pins::new());
+    let edges = edges(&lab);
+    let account = Account::open(&edges);
+    let setup = Setup::new(lab.node_a().namespace.place(), &edges, &pins);
+    let mut daemon = setup.start();
+    let traffic = stream(&lab, Duration::from_secs(60 + 2 * kills));
+    let (mut seen, mut seed) = ([Amount::default(); 2], SEED);
+    for _ in 0..kills {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        pass(&traffic, (seed >> 33) % (RATE * 3 / 5));
+        if let Ok(answer) = daemon.ask("/metrics")
+            && answer.status == 200
+        {
+            let now = told(&fathom_tests::exposition::Exposition::parse(&answer.body));
+            for (now, seen) in now.into_iter().zip(seen) {
+                assert!(now.since(seen).is_some(), "{now:?} after {seen:?}");
+            }
+            seen = now;
+        }
+        daemon.kill();
+        daemon = setup.launch();
+    }
+    daemon.wait_ready();
+    traffic.stop().unwrap();
+    never_less(&daemon, seen);
+    finally(&daemon, &account);
+    let recovered = daemon.scrape().sum("fathom_flows_recovered_epochs_total", &[("how", "foreign")]);
+    assert_eq!(recovered, Some(0));
+}
+
+fn prometheus(lab: &Lab, scratch: &std::path::Path) -> Process {
+    let config = scratch.join("prometheus.yml");
+    let text = "global: {scrape_interval: 200ms, scrape_timeout: 200ms}\n\
+                scrape_configs:\n- job_name: fathom\n  static_configs:\n  - targets: [127.0.0.1:9090]\n";
+    std::fs::write(&config, text).unwrap();
+    let node = lab.node_a().namespace.place();
+    let command = node.command("prometheus").current_dir(scratch);
+    let command = command.arg(format!("--config.file={}", config.display()));
+    let command = command.args(["--web.listen-address=127.0.0.1:9095", "--storage.tsdb.path=data"]);
+    let mut running = command.spawn().unwrap();
+    running.wait_for_stderr("Server is ready", SOON).unwrap();
+    running
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn a_real_prometheus_sees_no_counter_fall() {
+    let (lab, pins) = (exact_lab(), Pins::new());
+    let edges = edges(&lab);
+    let account = Account::open(&edges);
+    let setup = Setup::new(lab.node_a().namespace.place(), &edges, &pins);
+    let scratch = tempfile::TempDir::new().unwrap();
+    let mut daemon = setup.start();
+    let running = prometheus(&lab, scratch.path());
+    let query = |text: &str| -> Option<f64> {
+        let path = format!("/api/v1/query?query={text}");
+        let answer = fathom_tests::daemon::ask_in(lab.node_a().namespace.place(), 9095, &path);
+        let answer: serde_json::Value = serde_json::from_str(&answer.ok()?.body).ok()?;
+        answer["data"]["result"][0]["value"][1].as_str()?.parse().ok()
+    };
+    let traffic = stream(&lab, Duration::from_secs(60));
+    for _ in 0..3 {
+        let samples = query("count_over_time(fathom_flows_tx_bytes_total[5m])").unwrap_or(0.0);
+        wait_until("scrapes by Prometheus", SOON, || {
+            query("count_over_time(fathom_flows_tx_bytes_total[5m])").unwrap_or(0.0) > samples + 3.0
+        })
+        .unwrap();
+        daemon.kill();
+        pass(&traffic, RATE / 10);
+        daemon = setup.start();
+    }
+    traffic.stop().unwrap();
+    let [sent, _] = finally(&daemon, &account);
+    wait_until("last value in Prometheus", SOON, || {
+        query("fathom_flows_tx_bytes_total").map(|bytes| bytes as u64) == Some(sent.bytes)
+    })
+    .unwrap();
+    for family in [
+        "fathom_flows_tx_bytes_total",
+        "fathom_flows_rx_packets_total",
+        "sum(resets(kubeadapt_connection_traffic_bytes_total[5m]))",
+        "sum(resets(fathom_flows_pod_tx_bytes_total[5m]))",
+    ] {
+        let text = match family.starts_with("sum") {
+            true => family.to_owned(),
+            false => format!("resets({family}[5m])"),
+        };
+        assert_eq!(query(&text), Some(0.0), "{text}");
+    }
+    drop(running);
+}
+
+/// Bytes a second: several drains and thousands of frames a second, on any machine.
+const RATE: u64 = 30_000_000;
+const SEED: u64 = 0x5eed_f10e;
