@@ -45,13 +45,19 @@ install: build ## copy the binary to PREFIX/bin, by default /usr/local/bin
 
 test: setup-test ## run everything that CI runs, root tests included
 	@$(AS_ROOT) true
-	@$(MAKE) check test-all
+	@$(MAKE) check test-all test-metrics
 
-check: setup-test ## formatting, lints, docs, sizes, licences
+check: check-format check-lints check-house ## formatting, lints, docs, sizes, licences
+
+check-format: setup-test
 	cargo fmt --all --check
 	$(C_FORMAT) --dry-run -Werror $(C_SOURCES)
+
+check-lints: setup-test
 	cargo clippy --workspace --all-targets --locked --profile $(PROFILE) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked --profile $(PROFILE)
+
+check-house: setup-test
 	$(XTASK) check-size
 	$(XTASK) docs --check
 	$(XTASK) licences
@@ -67,6 +73,10 @@ test-all: setup-test ## run all tests; cargo builds as you, tests run as root
 	cargo build --workspace --bins --tests --locked --profile $(PROFILE)
 	scripts/cargo-as-root.sh test --workspace --locked --profile $(PROFILE) --no-fail-fast -- \
 		--include-ignored --skip pushes_once_with_the_authorities_of_the_system
+
+test-metrics: setup-test ## let promtool check what the agent shows
+	cargo build --workspace --bins --tests --locked --profile $(PROFILE)
+	$(AS_ROOT) scripts/check-metrics.sh $(abspath $(TARGET))/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/fathom
 
 bench: setup-test ## run the benchmarks, print a table and JSON
 	$(XTASK) bench flows
@@ -92,4 +102,4 @@ setup-test: ## install what the tests need
 clean: ## remove what was built
 	cargo clean
 
-.PHONY: help run demo build install test check test-unit test-all bench soak docs fmt setup-build setup-test clean
+.PHONY: help run demo build install test check check-format check-lints check-house test-unit test-all test-metrics bench soak docs fmt setup-build setup-test clean

@@ -349,6 +349,9 @@ impl Tables {
     }
 }
 
+const FLOWS4: &str = "connection_flows";
+const FLOWS6: &str = "connection_flows6";
+
 /// Words of one protocol's ports, a bit each.
 const SERVICE_WORDS: usize = 65_536 / 64;
 

@@ -20,6 +20,7 @@ use axum::{
 use flow_model::{
     edge::{EdgeState, Place},
     flow::{Counts, Direction},
+    snapshot::EdgeRow,
 };
 use query::FlowQuery;
 use serde::Serialize;
@@ -30,6 +31,7 @@ use crate::{
     document::FlowRow,
     published::{Published, View},
     rows::Row,
+    site::{EdgePlan, Site},
     time::WallClock,
 };
 
@@ -138,13 +140,32 @@ struct EdgeView {
 #[derive(Serialize)]
 struct HookView {
     direction: &'static str,
-    place: &'static str,
-    ifindex: u32,
-    netns_inode: u64,
+    #[serde(flatten)]
+    site: Option<SiteView>,
     packets: u64,
     bytes: u64,
     skbs: u64,
     skb_bytes: u64,
+}
+
+/// Where a hook is; absent once it is gone.
+#[derive(Serialize)]
+struct SiteView {
+    interface: String,
+    ifindex: u32,
+    netns_inode: u64,
+    place: &'static str,
+}
+
+impl SiteView {
+    fn new(site: &Site) -> Self {
+        Self {
+            interface: site.interface.clone(),
+            ifindex: site.ifindex,
+            netns_inode: site.namespace.inode,
+            place: if site.place == Place::Pod { "pod" } else { "host" },
+        }
+    }
 }
 
 async fn edges(State(api): State<Api>) -> Result<Json<Vec<EdgeView>>, Failure> {
@@ -162,7 +183,7 @@ async fn edges(State(api): State<Api>) -> Result<Json<Vec<EdgeView>>, Failure> {
                 _ => "attached",
             },
             reason: degraded.then_some("host_egress"),
-            hooks: hooks(edge),
+            hooks: hooks(edge, view.plans.get(&record.id)),
         }
     });
     let refused = view.refused.iter().map(|(name, reason)| EdgeView {
@@ -175,18 +196,14 @@ async fn edges(State(api): State<Api>) -> Result<Json<Vec<EdgeView>>, Failure> {
     Ok(Json(attached.chain(refused).collect()))
 }
 
-fn hooks(edge: &flow_model::snapshot::EdgeRow) -> Vec<HookView> {
-    let record = &edge.record;
+fn hooks(edge: &EdgeRow, plan: Option<&EdgePlan>) -> Vec<HookView> {
     Direction::ALL
         .into_iter()
         .map(|direction| {
             let totals = edge.totals[direction as usize];
-            let pod = record.hooks[direction as usize].place == Place::Pod;
             HookView {
                 direction: direction.as_str(),
-                place: if pod { "pod" } else { "host" },
-                ifindex: if pod { record.pod_ifindex } else { record.host_ifindex },
-                netns_inode: record.netns_inode,
+                site: plan.map(|plan| SiteView::new(plan.site(direction))),
                 packets: totals.wire.packets,
                 bytes: totals.wire.bytes,
                 skbs: totals.skb.packets,

@@ -284,6 +284,12 @@ pub(crate) static RECOVERED: Metric = Metric::counter(
     "Epochs that an earlier process left unfinished, by what became of them.",
     &["how"],
 );
+pub(crate) static AMBIGUOUS: Metric = Metric::counter(
+    "fathom_flows_ambiguous_peer_bytes_total",
+    Unit::Bytes,
+    "Bytes whose peer address changed owner within the epoch.",
+    &[],
+);
 pub(crate) static LOST_NOTICES: Metric = Metric::counter(
     "fathom_flows_lost_notices_total",
     Unit::Count("{notice}"),
@@ -353,6 +359,7 @@ pub const CATALOGUE: Catalogue = Catalogue {
         &UNSLOTTED,
         &UNTRACKED,
         &RECOVERED,
+        &AMBIGUOUS,
         &LOST_NOTICES,
         &DUMPS,
         &KERNEL_MEMORY,

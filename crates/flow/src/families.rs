@@ -7,7 +7,7 @@ use std::{
 
 use flow_bpf::Event;
 use flow_model::{
-    audit::{Family as Series, Law},
+    audit::Law,
     connections::Active,
     edge::{EdgeState, Place},
     flow::{Class, Counts, Direction, Protocol},
@@ -160,25 +160,33 @@ impl Facts<'_> {
         let Snapshot { pairs, pods, .. } = self.snapshot;
         let mut bytes = Family::new(&metric::RETIRED_BYTES);
         let mut packets = Family::new(&metric::RETIRED_PACKETS);
-        let retired = [
-            (Series::Pair, Direction::Tx, pairs.retired),
-            (Series::Pod, Direction::Tx, pods.retired[0]),
-            (Series::Pod, Direction::Rx, pods.retired[1]),
-        ];
-        for (family, direction, counts) in retired {
-            let labels = [family.as_str().into(), direction.as_str().into()];
-            packets.push(labels.clone(), counts.packets);
-            bytes.push(labels, counts.bytes);
+        // Workloads and zones are known by a pod index alone: without one they have no
+        // series, and nothing of them is retired or ambiguous.
+        let none = [Counts::ZERO; 2];
+        for (family, retired) in [
+            ("pair", [pairs.retired, Counts::ZERO]),
+            ("pod", pods.retired),
+            ("workload", none),
+            ("zone", none),
+        ] {
+            for (direction, counts) in Direction::ALL.iter().zip(retired) {
+                let labels = [family.into(), direction.as_str().into()];
+                packets.push(labels.clone(), counts.packets);
+                bytes.push(labels, counts.bytes);
+            }
         }
         let mut used = Family::new(&metric::SERIES);
         let mut refused = Family::new(&metric::SERIES_REFUSED);
         for (family, rows, turned_away) in [
-            (Series::Pair, pairs.rows.len(), pairs.refused),
-            (Series::Pod, pods.rows.len(), pods.refused),
+            ("pair", pairs.rows.len(), pairs.refused),
+            ("pod", pods.rows.len(), pods.refused),
+            ("workload", 0, 0),
+            ("zone", 0, 0),
         ] {
-            used.push([family.as_str().into()], rows as u64);
-            refused.push([family.as_str().into()], turned_away);
+            used.push([family.into()], rows as u64);
+            refused.push([family.into()], turned_away);
         }
+        families.push(Family::single(&metric::AMBIGUOUS, 0_u64));
         families.extend([bytes, packets, used, refused]);
     }
 

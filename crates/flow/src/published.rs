@@ -1,12 +1,15 @@
 //! What readers of the API see: one consistent view, replaced after each commit.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwapOption;
 use flow_bpf::Clock;
 use flow_model::{edge::EdgeId, flow::Counts, page::FlowKeyMode, snapshot::Snapshot};
 
-use crate::watch::Epoch;
+use crate::{site::EdgePlan, watch::Epoch};
 
 /// Names by edge.
 pub(crate) type EdgeNames = HashMap<EdgeId, String>;
@@ -20,6 +23,8 @@ pub(crate) struct View {
     pub(crate) epoch: Arc<Epoch>,
     /// Names of the edges in it.
     pub(crate) names: Arc<EdgeNames>,
+    /// Edges that are hooked, and where.
+    pub(crate) plans: BTreeMap<EdgeId, EdgePlan>,
     /// Its ticks; absent before the first drain.
     pub(crate) clock: Option<Clock>,
     /// Which ports mean something.

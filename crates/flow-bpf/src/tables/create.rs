@@ -1,6 +1,9 @@
 //! Making the maps of the right sizes.
 
-use std::{mem::MaybeUninit, os::fd::AsFd};
+use std::{
+    mem::MaybeUninit,
+    os::fd::{AsFd, AsRawFd},
+};
 
 use flow_model::page::{Geometry, Region};
 use libbpf_rs::{
@@ -8,7 +11,7 @@ use libbpf_rs::{
     skel::{OpenSkel, SkelBuilder},
 };
 
-use super::{Maps, Sizes, Tables, per_shard, raw_fd};
+use super::{FLOWS4, FLOWS6, Maps, Sizes, Tables, per_shard, raw_fd};
 use crate::{
     batch,
     error::{Error, Step},
@@ -33,22 +36,20 @@ impl Tables {
         open.progs.tc_pod_tx.set_autoload(false);
         open.progs.tc_pod_rx.set_autoload(false);
         size(&mut open.maps, &sizes.geometry).map_err(Error::libbpf(Step::CreateMap, "tables"))?;
+        let geometry = &sizes.geometry;
+        let flows4 = flow_tables::<Flow4Key>(FLOWS4, geometry.flow_capacity4, geometry.shards)?;
+        let flows6 = flow_tables::<Flow6Key>(FLOWS6, geometry.flow_capacity6, geometry.shards)?;
+        let grace = holder("grace", &[grace_map()?])?;
+        let (holder4, holder6) = (holder(FLOWS4, &flows4)?, holder(FLOWS6, &flows6)?);
+        for (map, holder) in [
+            (&mut open.maps.connection_flows, &holder4),
+            (&mut open.maps.connection_flows6, &holder6),
+            (&mut open.maps.grace, &grace),
+        ] {
+            map.reuse_fd(holder.as_fd()).map_err(Error::libbpf(Step::CreateMap, "tables"))?;
+        }
         let skel = open.load().map_err(Error::libbpf(Step::CreateMap, "tables"))?;
         let maps = handles(&skel.maps).map_err(Error::libbpf(Step::CreateMap, "tables"))?;
-
-        let geometry = &sizes.geometry;
-        let flows4 = flow_tables::<Flow4Key>(
-            &maps.connection_flows,
-            "connection_flows",
-            geometry.shards,
-            per_shard(geometry.flow_capacity4, geometry.shards),
-        )?;
-        let flows6 = flow_tables::<Flow6Key>(
-            &maps.connection_flows6,
-            "connection_flows6",
-            geometry.shards,
-            per_shard(geometry.flow_capacity6, geometry.shards),
-        )?;
         Self::assemble(sizes, maps, flows4, flows6, own_fd(&skel.progs.read_clock)?)
     }
 
@@ -67,7 +68,7 @@ impl Tables {
             folded: mapped(&maps.folded, "folded", size_of::<FoldedCell>())?,
             fill: mapped(&maps.fill, "fill", size_of::<FillCell>())?,
             edge_fill: mapped(&maps.edge_fill, "edge_fill", size_of::<FillCell>())?,
-            grace_inner: create_map(MapType::Array, "flow_grace", 4, 4, 1)?,
+            grace_inner: grace_map()?,
             sizes,
             maps,
             flows4,
@@ -84,8 +85,6 @@ fn size(maps: &mut OpenFlowMaps<'_>, geometry: &Geometry) -> libbpf_rs::Result<(
     let set = |map: &mut OpenMapMut<'_>, entries: usize| {
         map.set_max_entries(u32::try_from(entries).unwrap_or(u32::MAX))
     };
-    set(&mut maps.connection_flows, 2 * shards)?;
-    set(&mut maps.connection_flows6, 2 * shards)?;
     set(&mut maps.totals, 2 * slots * 2)?;
     set(&mut maps.folded, 2 * shards * slots * 2)?;
     set(&mut maps.fill, 2 * shards)?;
@@ -117,33 +116,47 @@ fn handles(maps: &FlowMaps<'_>) -> libbpf_rs::Result<Maps> {
     })
 }
 
-/// One table per parity and shard, put into the map that holds them.
+/// One table per parity and shard.
 fn flow_tables<Key>(
-    holder: &MapHandle,
     name: &'static str,
+    capacity: u32,
     shards: u32,
-    entries: u32,
 ) -> Result<Vec<MapHandle>, Error> {
-    let tables = (0..2 * shards)
-        .map(|_| create_map(MapType::Hash, name, size_of::<Key>(), size_of::<FlowValue>(), entries))
-        .collect::<Result<Vec<_>, _>>()?;
-    let rows: Vec<[u8; 4]> = (0..2 * shards).map(u32::to_ne_bytes).collect();
-    let fds: Vec<[u8; 4]> = tables.iter().map(|table| raw_fd(table.as_fd())).collect();
-    // Each update of a map of maps waits for a grace period, all of a batch for one; the
-    // kernel takes such batches since 5.16.
-    batch::update(holder, &rows, &fds).map_err(Error::libbpf(Step::Write, name))?;
-    Ok(tables)
+    let entries = per_shard(capacity, shards);
+    let widths = (size_of::<Key>(), size_of::<FlowValue>());
+    (0..2 * shards).map(|_| create_map(MapType::Hash, name, widths, entries, None)).collect()
+}
+
+/// What is put into the grace map to have the kernel wait.
+fn grace_map() -> Result<MapHandle, Error> {
+    create_map(MapType::Array, "flow_grace", (4, 4), 1, None)
+}
+
+/// A map that holds maps.
+///
+/// libbpf would make it after a template with type information, and before kernel 6.3
+/// maps without, such as those made here, do not fit into it.
+fn holder(name: &'static str, held: &[MapHandle]) -> Result<MapHandle, Error> {
+    let rows = u32::try_from(held.len()).unwrap_or(u32::MAX);
+    let holder = create_map(MapType::ArrayOfMaps, name, (4, 4), rows, held.first())?;
+    let indices: Vec<_> = (0..rows).map(u32::to_ne_bytes).collect();
+    let fds: Vec<_> = held.iter().map(|map| raw_fd(map.as_fd())).collect();
+    // Each update waits for a grace period, all of a batch for one; the kernel takes such
+    // batches since 5.16.
+    batch::update(&holder, &indices, &fds).map_err(Error::libbpf(Step::Write, name))?;
+    Ok(holder)
 }
 
 fn create_map(
     kind: MapType,
     name: &'static str,
-    key: usize,
-    value: usize,
+    (key, value): (usize, usize),
     entries: u32,
+    template: Option<&MapHandle>,
 ) -> Result<MapHandle, Error> {
     let options = libbpf_sys::bpf_map_create_opts {
         sz: size_of::<libbpf_sys::bpf_map_create_opts>() as libbpf_sys::size_t,
+        inner_map_fd: template.map_or(0, |map| map.as_fd().as_raw_fd().cast_unsigned()),
         ..Default::default()
     };
     // Names longer than 15 octets are refused, not cut.

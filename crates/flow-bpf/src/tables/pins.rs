@@ -8,7 +8,7 @@ use std::{
 use flow_model::page::{Geometry, MAGIC, Pages, Region, control};
 use libbpf_rs::{MapCore, MapHandle, MapType};
 
-use super::{Maps, SharedPages, Sizes, Tables, lookup};
+use super::{FLOWS4, FLOWS6, Maps, SharedPages, Sizes, Tables, lookup};
 use crate::{
     error::{Error, Step},
     layout::{
@@ -22,8 +22,6 @@ const FOLDER: &str = "maps";
 /// Pins are made here and moved in one step, so that a crash leaves all or none. Names
 /// on bpffs can't contain a dot.
 const UNFINISHED: &str = "maps_unfinished";
-const FLOWS4: &str = "connection_flows";
-const FLOWS6: &str = "connection_flows6";
 
 impl Tables {
     /// Whether a directory holds pinned maps.

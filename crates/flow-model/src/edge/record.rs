@@ -280,7 +280,7 @@ mod tests {
             (field::HEAD, 2, "id"),
             (field::HEAD, 1 << 32, "id"),
             (field::HOOKS + 1, 5, "hook"),
-            (field::HOOKS, 4 << 8, "hook"),
+            (field::HOOKS, 5 << 8, "hook"),
             (field::IDENTITY, 3, "identity"),
         ] {
             let mut words = full().encode();

@@ -36,6 +36,7 @@ impl Service {
             snapshot: Arc::clone(snapshot),
             epoch: Arc::clone(&self.epoch),
             names: Arc::new(self.names.clone()),
+            plans: self.engine.edges().iter().map(|(id, edge)| (*id, edge.plan.clone())).collect(),
             clock: self.engine.tables().clock().ok(),
             mode: self.config.flow_key(),
             refused: self.refused.iter().map(|(name, why)| (name.clone(), *why)).collect(),
