@@ -59,9 +59,7 @@ fn finish<A: AsRef<str>>(mut command: Command, args: impl IntoIterator<Item = A>
     for arg in args {
         command = command.arg(arg.as_ref());
     }
-    command
-        .run(SOON)
-        .unwrap_or_else(|error| panic!("the program must come to an end: {error}"))
+    command.run(SOON).unwrap_or_else(|error| panic!("the program must come to an end: {error}"))
 }
 
 /// Whoever runs the tests may have settings of their own.

@@ -64,11 +64,7 @@ pub fn everywhere<E: AsRef<str>>(expressions: &[E]) -> Vec<View> {
         for (running, far) in [(outer, Direction::Tx), (inner, Direction::Rx)] {
             let outcome = running.stop();
             laws::hold(&outcome);
-            views.push(View {
-                outcome,
-                passed_a_device: far == direction,
-                direction,
-            });
+            views.push(View { outcome, passed_a_device: far == direction, direction });
         }
     }
     views
@@ -104,23 +100,14 @@ pub struct Ports {
 
 impl Ports {
     /// The protocol has none.
-    pub const NONE: Self = Self {
-        pair: None,
-        fragment: false,
-    };
+    pub const NONE: Self = Self { pair: None, fragment: false };
     /// A later fragment, whose ports nobody knows.
-    pub const UNKNOWN: Self = Self {
-        pair: None,
-        fragment: true,
-    };
+    pub const UNKNOWN: Self = Self { pair: None, fragment: true };
 }
 
 impl From<(u16, u16)> for Ports {
     fn from(pair: (u16, u16)) -> Self {
-        Self {
-            pair: Some(pair),
-            fragment: false,
-        }
+        Self { pair: Some(pair), fragment: false }
     }
 }
 
@@ -133,10 +120,8 @@ impl From<(u16, u16)> for Ports {
 ///
 /// If scapy refuses one or the kernel does not take it.
 pub fn send<E: AsRef<str>>(device: &Device, expressions: impl IntoIterator<Item = E>) -> Vec<u64> {
-    let lines: Vec<_> = expressions
-        .into_iter()
-        .map(|expression| expression.as_ref().replace('\n', " "))
-        .collect();
+    let lines: Vec<_> =
+        expressions.into_iter().map(|expression| expression.as_ref().replace('\n', " ")).collect();
     let finished = device
         .place()
         .command(PYTHON)

@@ -28,9 +28,7 @@ impl Pins {
     pub fn new() -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("/sys/fs/bpf/fathom-tests-pins-{}-{number}", process::id());
-        Self {
-            path: PathBuf::from(name).join("flows"),
-        }
+        Self { path: PathBuf::from(name).join("flows") }
     }
 
     /// The directory.
@@ -94,13 +92,8 @@ impl Setup {
         let mut words = vec!["flows".to_owned()];
         words.extend(edges.iter().flat_map(Edge::flag));
         words.extend(pins.flag());
-        Self {
-            place: place.clone(),
-            words,
-            variables: Vec::new(),
-            port: 9090,
-        }
-        .variable("EBPF_COLLECTION_INTERVAL", "200ms")
+        Self { place: place.clone(), words, variables: Vec::new(), port: 9090 }
+            .variable("EBPF_COLLECTION_INTERVAL", "200ms")
     }
 
     /// Adds flags.
@@ -228,8 +221,7 @@ impl Daemon {
     ///
     /// If there is none.
     pub fn get(&self, path: &str) -> Answer {
-        self.ask(path)
-            .unwrap_or_else(|error| panic!("{path} on port {}: {error}", self.port))
+        self.ask(path).unwrap_or_else(|error| panic!("{path} on port {}: {error}", self.port))
     }
 
     /// One scrape.

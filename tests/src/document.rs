@@ -213,11 +213,13 @@ impl Protocol {
     pub fn number(&self) -> u8 {
         match self {
             Self::Number(number) => *number,
-            Self::Name(name) => PROTOCOLS
-                .iter()
-                .find(|(_, known)| known == name)
-                .unwrap_or_else(|| panic!("`{name}` is no protocol's name"))
-                .0,
+            Self::Name(name) => {
+                PROTOCOLS
+                    .iter()
+                    .find(|(_, known)| known == name)
+                    .unwrap_or_else(|| panic!("`{name}` is no protocol's name"))
+                    .0
+            }
         }
     }
 }
@@ -283,16 +285,11 @@ impl Document {
     ///
     /// If there is not exactly one.
     pub fn hook(&self, edge: &str, direction: Direction) -> &Hook {
-        let mut found = self
-            .hooks
-            .iter()
-            .filter(|hook| hook.edge == edge && hook.direction == direction);
+        let mut found =
+            self.hooks.iter().filter(|hook| hook.edge == edge && hook.direction == direction);
         match (found.next(), found.next()) {
             (Some(hook), None) => hook,
-            _ => panic!(
-                "exactly one hook of {edge} {direction:?}: {:#?}",
-                self.hooks
-            ),
+            _ => panic!("exactly one hook of {edge} {direction:?}: {:#?}", self.hooks),
         }
     }
 
@@ -316,8 +313,7 @@ impl Document {
     pub fn classes(&self, edge: &str, direction: Direction) -> BTreeMap<String, Amount> {
         let of_edge = |row: &&Folded| row.edge == edge && row.direction == direction;
         let rows = self.folded.iter().filter(of_edge);
-        rows.map(|row| (row.class.clone(), Amount::new(row.packets, row.bytes)))
-            .collect()
+        rows.map(|row| (row.class.clone(), Amount::new(row.packets, row.bytes))).collect()
     }
 }
 

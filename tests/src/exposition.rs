@@ -124,7 +124,8 @@ mod tests {
 
     #[test]
     fn samples_are_found_by_name_and_labels() {
-        let text = "# HELP a x\n# TYPE a counter\na{x=\"1\",y=\"b c\"} 5\na{x=\"2\",y=\"\"} 7\nb 1.5\n";
+        let text =
+            "# HELP a x\n# TYPE a counter\na{x=\"1\",y=\"b c\"} 5\na{x=\"2\",y=\"\"} 7\nb 1.5\n";
         let read = Exposition::parse(text);
         assert_eq!(read.types["a"], "counter");
         assert_eq!(read.sum("a", &[]), Some(12));

@@ -11,9 +11,9 @@ use testkit::proc::Command;
 
 use crate::binary::SOON;
 
-/// A program that drops every frame of more than 500 bytes; dropping it detaches it.
+/// A loaded program; dropping it detaches it.
 #[derive(Debug)]
-pub struct Policy {
+pub struct Program {
     directory: PathBuf,
     _scratch: TempDir,
 }
@@ -27,30 +27,37 @@ pub enum Position {
     Last,
 }
 
-impl Policy {
-    /// Frames up to this length pass.
-    pub const LONGEST: u64 = 500;
-
-    /// Compiles and loads it.
+impl Program {
+    /// Drops every frame of more than 500 bytes, as a network policy would.
     ///
     /// # Panics
     ///
     /// If clang or the kernel refuses.
-    pub fn load() -> Self {
+    pub fn policy() -> Self {
+        Self::load(POLICY, &[])
+    }
+
+    /// Hands IPv4 over to the other end of device `index`, past that device itself.
+    ///
+    /// # Panics
+    ///
+    /// If clang or the kernel refuses.
+    pub fn shortcut(index: u32) -> Self {
+        Self::load(SHORTCUT, &[&format!("-DTARGET={index}")])
+    }
+
+    fn load(source: &str, options: &[&str]) -> Self {
         let scratch = TempDir::new().unwrap_or_else(|error| panic!("scratch: {error}"));
-        let (source, object) = (scratch.path().join("policy.c"), scratch.path().join("policy.o"));
-        fs::write(&source, SOURCE).unwrap_or_else(|error| panic!("source: {error}"));
+        let [text, object] = ["foreign.c", "foreign.o"].map(|name| scratch.path().join(name));
+        fs::write(&text, source).unwrap_or_else(|error| panic!("source: {error}"));
         let clang = Command::new("clang").args(["-O2", "-target", "bpf", "-c", "-o"]);
-        run(clang.arg(&object).arg(&source));
+        run(clang.arg(&object).arg(&text).args(options));
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = format!("/sys/fs/bpf/fathom-tests-{}-{number}", process::id());
-        let made = Self {
-            directory: PathBuf::from(directory),
-            _scratch: scratch,
-        };
+        let made = Self { directory: PathBuf::from(directory), _scratch: scratch };
         fs::create_dir(&made.directory).unwrap_or_else(|error| panic!("bpffs: {error}"));
         let bpftool = Command::new("bpftool").args(["prog", "load"]).arg(&object);
-        run(bpftool.arg(made.program()).args(["type", "classifier"]));
+        run(bpftool.arg(made.path()).args(["type", "classifier"]));
         made
     }
 
@@ -61,7 +68,7 @@ impl Policy {
     /// If bpftool does not know it.
     pub fn number(&self) -> u32 {
         let bpftool = Command::new("bpftool").args(["-j", "prog", "show", "pinned"]);
-        let shown = run(bpftool.arg(self.program()));
+        let shown = run(bpftool.arg(self.path()));
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap_or_default();
         let number = shown["id"].as_u64().and_then(|id| u32::try_from(id).ok());
         number.unwrap_or_else(|| panic!("a loaded program has a number: {shown}"))
@@ -79,11 +86,7 @@ impl Policy {
         };
         let link = self.directory.join(format!("{}-{side}", device.name()));
         let python = device.place().command(PYTHON).args(["-c", TCX, "attach", side]);
-        run(python
-            .arg(index(device))
-            .arg(self.program())
-            .arg(link)
-            .arg(position));
+        run(python.arg(index(device)).arg(self.path()).arg(link).arg(position));
     }
 
     /// Attaches it to `side` of `device` as a filter of preference `pref`.
@@ -100,15 +103,15 @@ impl Policy {
         run(filter
             .arg(pref.to_string())
             .args(["bpf", "direct-action", "object-pinned"])
-            .arg(self.program()));
+            .arg(self.path()));
     }
 
-    fn program(&self) -> PathBuf {
-        self.directory.join("policy")
+    fn path(&self) -> PathBuf {
+        self.directory.join("program")
     }
 }
 
-impl Drop for Policy {
+impl Drop for Program {
     fn drop(&mut self) {
         // What is left of a failed test is seen by name in the listing of bpffs.
         remove(&self.directory).ok();
@@ -138,27 +141,34 @@ fn remove(directory: &Path) -> std::io::Result<()> {
 
 fn index(device: &Device) -> String {
     let index = device.index();
-    index
-        .unwrap_or_else(|error| panic!("{}: {error}", device.name()))
-        .to_string()
+    index.unwrap_or_else(|error| panic!("{}: {error}", device.name())).to_string()
 }
 
 fn run(command: Command) -> String {
     let finished = command.succeed(SOON);
-    finished
-        .unwrap_or_else(|error| panic!("a foreign program must be set up: {error}"))
-        .text()
+    finished.unwrap_or_else(|error| panic!("a foreign program must be set up: {error}")).text()
 }
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 const PYTHON: &str = "/usr/bin/python3";
 
 /// TC_ACT_SHOT for what is too long, TC_ACT_UNSPEC (TCX_NEXT) for the rest.
-const SOURCE: &str = r#"
+const POLICY: &str = r#"
 struct __sk_buff { unsigned int len; };
 __attribute__((section("tc"), used)) int policy(struct __sk_buff *skb)
 {
 	return skb->len > 500 ? 2 : -1;
+}
+char terms[] __attribute__((section("license"), used)) = "GPL";
+"#;
+
+/// `bpf_redirect_peer` is helper 155; the rest passes.
+const SHORTCUT: &str = r#"
+struct __sk_buff { unsigned int len, pkt_type, mark, queue_mapping, protocol; };
+static long (*redirect_peer)(unsigned int, unsigned long long) = (void *)155;
+__attribute__((section("tc"), used)) int shortcut(struct __sk_buff *skb)
+{
+	return skb->protocol == __builtin_bswap16(0x0800) ? redirect_peer(TARGET, 0) : -1;
 }
 char terms[] __attribute__((section("license"), used)) = "GPL";
 "#;

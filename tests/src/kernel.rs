@@ -23,9 +23,8 @@ impl Object {
     /// If bpftool cannot be run.
     pub fn exists(self) -> bool {
         let number = self.number.to_string();
-        let found = Command::new("bpftool")
-            .args(["-j", self.kind, "show", "id", &number])
-            .run(SOON);
+        let found =
+            Command::new("bpftool").args(["-j", self.kind, "show", "id", &number]).run(SOON);
         let found = found.unwrap_or_else(|error| panic!("bpftool: {error}"));
         found.status.success()
     }

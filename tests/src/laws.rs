@@ -56,8 +56,7 @@ fn flows_and_folded_are_their_hook(document: &Document) {
         *sums.entry((&row.edge, row.direction)).or_default() += row.wire();
     }
     for row in &document.folded {
-        *sums.entry((&row.edge, row.direction)).or_default() +=
-            Amount::new(row.packets, row.bytes);
+        *sums.entry((&row.edge, row.direction)).or_default() += Amount::new(row.packets, row.bytes);
     }
     for hook in &document.hooks {
         let sum = sums.remove(&(&hook.edge, hook.direction));
@@ -95,10 +94,9 @@ fn rows_are_in_order(document: &Document) {
 }
 
 fn totals_are_the_hooks(document: &Document) {
-    for (direction, total) in [
-        (Direction::Tx, document.totals.tx),
-        (Direction::Rx, document.totals.rx),
-    ] {
+    for (direction, total) in
+        [(Direction::Tx, document.totals.tx), (Direction::Rx, document.totals.rx)]
+    {
         let mut sum = Total::default();
         let hooks = document.hooks.iter();
         for hook in hooks.filter(|hook| hook.direction == direction) {

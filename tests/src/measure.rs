@@ -39,11 +39,7 @@ impl Edge {
     }
 
     fn new(name: &str, device: &Device, side: Side) -> Self {
-        Self {
-            name: name.to_owned(),
-            device: device.clone(),
-            side,
-        }
+        Self { name: name.to_owned(), device: device.clone(), side }
     }
 
     /// The device that is counted at.
@@ -91,11 +87,7 @@ pub struct Plan {
 impl Plan {
     /// A run inside `place`, where `--pod-edge` names devices.
     pub fn new(place: &Place, edges: impl IntoIterator<Item = Edge>) -> Self {
-        Self {
-            place: place.clone(),
-            edges: edges.into_iter().collect(),
-            flags: Vec::new(),
-        }
+        Self { place: place.clone(), edges: edges.into_iter().collect(), flags: Vec::new() }
     }
 
     /// Adds flags.
@@ -146,9 +138,7 @@ impl Plan {
             .args(self.edges.iter().flat_map(Edge::flag))
             .args(&self.flags);
         command = command.output_limit(LARGEST_DOCUMENT);
-        let mut process = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("start: {error}"));
+        let mut process = command.spawn().unwrap_or_else(|error| panic!("start: {error}"));
         if let Err(error) = process.wait_for_file(&file, SOON) {
             panic!("the program must become ready: {error}");
         }
@@ -291,12 +281,7 @@ impl Outcome {
         let document = serde_json::from_value(raw.clone());
         let document =
             document.unwrap_or_else(|error| panic!("the document has its form: {error}: {raw:#}"));
-        Self {
-            document,
-            raw,
-            finished,
-            brackets,
-        }
+        Self { document, raw, finished, brackets }
     }
 
     /// What the kernel counted for `edge` in `direction`.

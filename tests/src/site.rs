@@ -15,11 +15,7 @@ use crate::binary::SOON;
 ///
 /// If it cannot be built.
 pub fn lab(fabric: Fabric, segmentation: Segmentation) -> Lab {
-    let plan = Plan {
-        fabric,
-        segmentation,
-        ..Plan::default()
-    };
+    let plan = Plan { fabric, segmentation, ..Plan::default() };
     let lab = Lab::build(&plan).unwrap_or_else(|error| panic!("laboratory: {error}"));
     for pod in lab.pods() {
         settle(&pod.device);
@@ -43,8 +39,7 @@ pub fn settle(device: &Device) {
 ///
 /// If the laboratory has none.
 pub fn pod<'a>(lab: &'a Lab, name: &str) -> &'a Pod {
-    lab.pod(name)
-        .unwrap_or_else(|| panic!("there is a pod {name}"))
+    lab.pod(name).unwrap_or_else(|| panic!("there is a pod {name}"))
 }
 
 /// The IPv4 address.
@@ -103,12 +98,7 @@ impl Wire {
             let ready = end.mtu(MTU).and_then(|()| end.ready(SOON));
             ready.unwrap_or_else(|error| panic!("{}: {error}", end.name()));
         }
-        Self {
-            pod,
-            node,
-            inside: veth.far,
-            outside: veth.near,
-        }
+        Self { pod, node, inside: veth.far, outside: veth.near }
     }
 }
 

@@ -3,7 +3,10 @@
 mod create;
 mod pins;
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::{
+    mem::offset_of,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use flow_model::{
     flow::Protocol,
@@ -15,7 +18,7 @@ use crate::{
     batch,
     clock::{Clock, ClockPair},
     error::{Error, Step},
-    layout::{ClockRecord, Config, EventCell},
+    layout::{ClockRecord, Config, EventsCell},
     mapped::Mapped,
     notice::Notices,
     slots::{CELLS, SlotCell},
@@ -83,17 +86,18 @@ impl Event {
         }
     }
 
-    const fn cell(self) -> EventCell {
+    /// Where its number stands in the record.
+    const fn offset(self) -> usize {
         match self {
-            Self::Short => EventCell::FLOW_EVENT_SHORT,
-            Self::BadHeader => EventCell::FLOW_EVENT_BAD_HEADER,
-            Self::ExtensionChain => EventCell::FLOW_EVENT_EXT_CHAIN,
-            Self::NonLinear => EventCell::FLOW_EVENT_NON_LINEAR,
-            Self::LinkType => EventCell::FLOW_EVENT_LINK_TYPE,
-            Self::GsoHeaders => EventCell::FLOW_EVENT_GSO_HEADERS,
-            Self::Unslotted => EventCell::FLOW_EVENT_UNSLOTTED,
-            Self::Overflow => EventCell::FLOW_EVENT_OVERFLOW,
-            Self::LostNotice => EventCell::FLOW_EVENT_LOST_NOTICE,
+            Self::Short => offset_of!(EventsCell, too_short),
+            Self::BadHeader => offset_of!(EventsCell, bad_header),
+            Self::ExtensionChain => offset_of!(EventsCell, ext_chain),
+            Self::NonLinear => offset_of!(EventsCell, non_linear),
+            Self::LinkType => offset_of!(EventsCell, link_type),
+            Self::GsoHeaders => offset_of!(EventsCell, gso_headers),
+            Self::Unslotted => offset_of!(EventsCell, unslotted),
+            Self::Overflow => offset_of!(EventsCell, overflow),
+            Self::LostNotice => offset_of!(EventsCell, lost_notice),
         }
     }
 }
@@ -233,14 +237,12 @@ impl Tables {
         let per_cpu = self
             .maps
             .events_seen
-            .lookup_percpu(&event.cell().0.to_ne_bytes(), MapFlags::ANY)
+            .lookup_percpu(&0_u32.to_ne_bytes(), MapFlags::ANY)
             .map_err(Error::libbpf(Step::Read, "events_seen"))?;
+        let at = event.offset();
+        let number = |cell: &Vec<u8>| cell.get(at..)?.first_chunk().copied();
         let cells = per_cpu.unwrap_or_default();
-        Ok(cells
-            .iter()
-            .filter_map(|cell| cell.as_slice().try_into().ok())
-            .map(u64::from_ne_bytes)
-            .sum())
+        Ok(cells.iter().filter_map(number).map(u64::from_ne_bytes).sum())
     }
 
     /// Who has the cell that `ifindex` falls into, if anybody.

@@ -1,5 +1,7 @@
 //! The HTTP API of the flows system.
 
+mod audit;
+mod edges;
 mod query;
 
 use std::{
@@ -17,11 +19,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use flow_model::{
-    edge::{EdgeState, Place},
-    flow::{Counts, Direction},
-    snapshot::EdgeRow,
-};
+use flow_model::flow::{Counts, FlowEntry};
 use query::FlowQuery;
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -31,7 +29,6 @@ use crate::{
     document::FlowRow,
     published::{Published, View},
     rows::Row,
-    site::{EdgePlan, Site},
     time::WallClock,
 };
 
@@ -45,9 +42,9 @@ struct Api {
 pub(crate) fn routes(published: Published, sender: SyncSender<Command>) -> Router {
     Router::new()
         .route("/api/v1/flows", get(flows))
-        .route("/api/v1/flows/edges", get(edges))
+        .route("/api/v1/flows/edges", get(edges::edges))
         .route("/api/v1/flows/pairs", get(pairs))
-        .route("/api/v1/flows/audit", get(audit))
+        .route("/api/v1/flows/audit", get(audit::audit))
         .with_state(Api { published, sender })
 }
 
@@ -102,7 +99,7 @@ async fn flows(
     let Some(clock) = view.clock else {
         return Err(Failure(StatusCode::SERVICE_UNAVAILABLE, "no epoch was drained yet".into()));
     };
-    let mut found: Vec<(&str, &flow_model::flow::FlowEntry)> = view
+    let mut found: Vec<(&str, &FlowEntry)> = view
         .epoch
         .iter()
         .map(|(edge, flow)| (view.names.get(edge).map_or("", String::as_str), flow))
@@ -124,93 +121,6 @@ async fn flows(
         flows,
         truncated,
     }))
-}
-
-#[derive(Serialize)]
-struct EdgeView {
-    edge: String,
-    id: u32,
-    state: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    hooks: Vec<HookView>,
-}
-
-#[derive(Serialize)]
-struct HookView {
-    direction: &'static str,
-    #[serde(flatten)]
-    site: Option<SiteView>,
-    packets: u64,
-    bytes: u64,
-    skbs: u64,
-    skb_bytes: u64,
-}
-
-/// Where a hook is; absent once it is gone.
-#[derive(Serialize)]
-struct SiteView {
-    interface: String,
-    ifindex: u32,
-    netns_inode: u64,
-    place: &'static str,
-}
-
-impl SiteView {
-    fn new(site: &Site) -> Self {
-        Self {
-            interface: site.interface.clone(),
-            ifindex: site.ifindex,
-            netns_inode: site.namespace.inode,
-            place: if site.place == Place::Pod { "pod" } else { "host" },
-        }
-    }
-}
-
-async fn edges(State(api): State<Api>) -> Result<Json<Vec<EdgeView>>, Failure> {
-    let view = api.view()?;
-    let attached = view.snapshot.edges.iter().map(|edge| {
-        let record = &edge.record;
-        let rx_on_host = record.hooks[Direction::Rx as usize].place == Place::Host;
-        let degraded = rx_on_host && record.netns_inode != 0;
-        EdgeView {
-            edge: record.identity.name.to_string(),
-            id: record.id.0,
-            state: match record.state {
-                EdgeState::Draining => "draining",
-                _ if degraded => "degraded",
-                _ => "attached",
-            },
-            reason: degraded.then_some("host_egress"),
-            hooks: hooks(edge, view.plans.get(&record.id)),
-        }
-    });
-    let refused = view.refused.iter().map(|(name, reason)| EdgeView {
-        edge: name.clone(),
-        id: 0,
-        state: "refused",
-        reason: Some(reason),
-        hooks: Vec::new(),
-    });
-    Ok(Json(attached.chain(refused).collect()))
-}
-
-fn hooks(edge: &EdgeRow, plan: Option<&EdgePlan>) -> Vec<HookView> {
-    Direction::ALL
-        .into_iter()
-        .map(|direction| {
-            let totals = edge.totals[direction as usize];
-            HookView {
-                direction: direction.as_str(),
-                site: plan.map(|plan| SiteView::new(plan.site(direction))),
-                packets: totals.wire.packets,
-                bytes: totals.wire.bytes,
-                skbs: totals.skb.packets,
-                skb_bytes: totals.skb.bytes,
-            }
-        })
-        .collect()
 }
 
 #[derive(Serialize)]
@@ -262,62 +172,5 @@ async fn pairs(State(api): State<Api>) -> Result<Json<PairsView>, Failure> {
     }))
 }
 
-/// One equation with both sides.
-#[derive(Serialize)]
-struct LawView {
-    law: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    edge: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    family: Option<&'static str>,
-    direction: &'static str,
-    left: Amount,
-    right: Amount,
-    holds: bool,
-}
-
-impl LawView {
-    fn new(law: &'static str, direction: Direction, left: Counts, right: Counts) -> Self {
-        Self {
-            law,
-            edge: None,
-            family: None,
-            direction: direction.as_str(),
-            holds: left == right,
-            left: left.into(),
-            right: right.into(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct AuditView {
-    laws: Vec<LawView>,
-    interface_drift: Amount,
-}
-
-async fn audit(State(api): State<Api>) -> Result<Json<AuditView>, Failure> {
-    let view = api.view()?;
-    let laws = &view.snapshot.laws;
-    let flow = laws.flow.iter().map(|check| LawView {
-        edge: Some(check.edge.0),
-        ..LawView::new("flow", check.direction, check.totals, check.committed + check.folded)
-    });
-    let ledger = Direction::ALL
-        .into_iter()
-        .zip(&laws.ledger)
-        .map(|(direction, check)| LawView::new("ledger", direction, check.book, check.node));
-    let series = laws.series.iter().map(|check| LawView {
-        family: Some(check.family.as_str()),
-        ..LawView::new(
-            "series",
-            check.direction,
-            check.exposed + check.other + check.ignored + check.retired + check.unnamed,
-            check.base,
-        )
-    });
-    Ok(Json(AuditView {
-        laws: flow.chain(ledger).chain(series).collect(),
-        interface_drift: view.interface_drift.into(),
-    }))
-}
+#[cfg(test)]
+mod tests;

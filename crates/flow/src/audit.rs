@@ -1,6 +1,6 @@
 //! The interface law: what a device counted against what its hook counted.
 
-use flow_model::flow::Totals;
+use flow_model::flow::{Counts, Totals};
 
 use crate::site::Reading;
 
@@ -44,6 +44,67 @@ impl Passed {
             ),
             bytes: outside(hook.skb.bytes, hook.wire.bytes, self.least.bytes, self.most.bytes),
         }
+    }
+}
+
+/// What the last check of the interface law saw at one hook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct InterfaceCheck {
+    /// One side: the device.
+    pub(crate) passed: Passed,
+    /// The other side: the hook.
+    pub(crate) hook: Totals,
+}
+
+impl InterfaceCheck {
+    /// How far the sides lie apart.
+    pub(crate) fn drift(&self) -> Reading {
+        self.passed.drift(&self.hook)
+    }
+}
+
+/// Watches by how much one device counts more than another that everything should pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Shortfall {
+    start: [Reading; 2],
+    told: Reading,
+}
+
+impl Shortfall {
+    /// Starts from what both count now.
+    pub(crate) const fn new(all: Reading, part: Reading) -> Self {
+        Self { start: [all, part], told: Reading { packets: 0, bytes: 0 } }
+    }
+
+    /// What is missing from the part since the last call. Counters that went backwards
+    /// begin anew and say nothing this once.
+    pub(crate) fn observe(&mut self, all: Reading, part: Reading) -> Reading {
+        let [all_start, part_start] = self.start;
+        let since = difference(all, all_start).zip(difference(part, part_start));
+        let Some((all_since, part_since)) = since else {
+            *self = Self::new(all, part);
+            return Reading::default();
+        };
+        let missing = saturating(all_since, part_since);
+        let new = saturating(missing, self.told);
+        self.told.packets += new.packets;
+        self.told.bytes += new.bytes;
+        new
+    }
+}
+
+/// What passed a device between two readings and is not in what its hook counted
+/// between them: at most what really passed unseen.
+pub(crate) fn missed(start: Reading, end: Reading, seen: &Totals, now: &Totals) -> Counts {
+    let passed = saturating(end, start);
+    let counted = now.skb.saturating_sub(seen.skb);
+    passed.counts().saturating_sub(counted)
+}
+
+const fn saturating(larger: Reading, smaller: Reading) -> Reading {
+    Reading {
+        packets: larger.packets.saturating_sub(smaller.packets),
+        bytes: larger.bytes.saturating_sub(smaller.bytes),
     }
 }
 
@@ -103,6 +164,28 @@ mod tests {
         assert_eq!((passed.least, passed.most), (reading(8), reading(13)));
         assert_eq!(passed.drift(&hook(13, 13)), reading(0));
         assert_eq!(passed.drift(&hook(14, 14)), reading(1));
+    }
+
+    #[test]
+    fn a_shortfall_is_told_once() {
+        let mut watch = Shortfall::new(reading(100), reading(40));
+        let told = [(110, 50), (125, 60), (125, 60), (130, 70), (150, 80)]
+            .map(|(all, part)| watch.observe(reading(all), reading(part)).packets);
+        assert_eq!(told, [0, 5, 0, 0, 5], "a late reading of the part takes nothing back");
+    }
+
+    #[test]
+    fn a_device_made_anew_starts_a_new_comparison() {
+        let mut watch = Shortfall::new(reading(100), reading(100));
+        assert_eq!(watch.observe(reading(5), reading(5)), reading(0));
+        assert_eq!(watch.observe(reading(9), reading(7)), reading(2));
+    }
+
+    #[test]
+    fn what_a_hook_saw_of_a_device_is_not_missed() {
+        let (seen, now) = (hook(100, 100), hook(103, 120));
+        assert_eq!(missed(reading(10), reading(15), &seen, &now), reading(2).counts());
+        assert_eq!(missed(reading(10), reading(12), &seen, &now), Counts::ZERO);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use flow_model::{
 
 use crate::{
     error::Error,
+    fixed::keep_fixed,
     settings::{Attach, AutoOnOff, Discover, FlowKey, HostTraffic, Settings},
     time::nanos,
 };
@@ -41,32 +42,12 @@ impl Config {
         }
     }
 
-    /// The new settings, but for those that are fixed while the process runs.
-    pub fn with_reloadable(&self, new: Self) -> Self {
-        let old = self.settings.clone();
+    /// New settings, but for those that are fixed while the process runs: the names of
+    /// these are told where they would have to change.
+    pub(crate) fn with_reloadable(&self, new: Self) -> (Self, Vec<&'static str>) {
         let mut settings = new.settings;
-        settings.metrics_port = old.metrics_port;
-        settings.listen = old.listen;
-        settings.connection_tracking = old.connection_tracking;
-        settings.enable_profiling = old.enable_profiling;
-        settings.profiling_port = old.profiling_port;
-        settings.node_name = old.node_name;
-        settings.daemonset_node_name = old.daemonset_node_name;
-        settings.discover = old.discover;
-        settings.edge_hooks = old.edge_hooks;
-        settings.netns_dir = old.netns_dir;
-        settings.attach = old.attach;
-        settings.flow_key = old.flow_key;
-        settings.flow_capacity = old.flow_capacity;
-        settings.flow_capacity6 = old.flow_capacity6;
-        settings.edge_flow_quota = old.edge_flow_quota;
-        settings.max_edges = old.max_edges;
-        settings.shards = old.shards;
-        settings.early_drain_percent = old.early_drain_percent;
-        settings.pins = old.pins;
-        settings.no_pin = old.no_pin;
-        settings.pair_series_max = old.pair_series_max;
-        Self { settings }
+        let waiting = keep_fixed(&self.settings, &mut settings);
+        (Self { settings }, waiting)
     }
 
     /// Sizes of the maps on a host with this many CPUs.
@@ -163,3 +144,6 @@ fn problems(settings: &Settings) -> Vec<String> {
     }
     problems
 }
+
+#[cfg(test)]
+mod tests;

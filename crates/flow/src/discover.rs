@@ -23,6 +23,7 @@ use net_sys::{
 
 use crate::{
     command::Command,
+    degradation::Degradation,
     error::Error,
     parse::Glob,
     settings::EdgeHooks,
@@ -223,7 +224,9 @@ impl Rule {
             (Some(pod), EdgeHooks::Auto) => [here(Hook::Ingress), there(pod, Hook::Ingress)],
             _ => [here(Hook::Ingress), here(Hook::Egress)],
         };
-        Verdict::Edge(Box::new(plan(crossing, sites)))
+        let wanted_inside = inside.is_none() && self.hooks != EdgeHooks::Host;
+        let degraded = wanted_inside.then_some(Degradation::HostEgress);
+        Verdict::Edge(Box::new(EdgePlan { degraded, ..plan(crossing, sites) }))
     }
 
     /// A device without a side here: hooked inside, if it is one that reaches the network.
@@ -274,6 +277,7 @@ fn plan(crossing: &Crossing, sites: [Site; 2]) -> EdgePlan {
         netns_inode: crossing.namespace.as_ref().map_or(0, |namespace| namespace.inode),
         host_ifindex: index(crossing.host.as_ref()),
         pod_ifindex: index(crossing.pod.as_ref()),
+        degraded: None,
     }
 }
 
@@ -290,3 +294,6 @@ fn name(crossing: &Crossing) -> String {
     let end = fits.take_while(|end| *end <= Text::MAX).last().unwrap_or_default();
     name.get(..end).unwrap_or_default().to_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -313,3 +313,6 @@ impl Document {
         sums
     }
 }
+
+#[cfg(test)]
+mod tests;

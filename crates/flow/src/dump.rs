@@ -12,8 +12,7 @@ use std::{
     thread,
 };
 
-use flow_bpf::Clock;
-use flow_model::page::FlowKeyMode;
+use flow_model::{connections::TickClock, page::FlowKeyMode};
 
 use crate::{
     document::FlowRow, error::Error, published::EdgeNames, rows::Row, time::WallClock, watch::Epoch,
@@ -29,7 +28,7 @@ pub(crate) struct Closed {
     /// Names of the edges.
     pub(crate) names: Arc<EdgeNames>,
     /// Its ticks.
-    pub(crate) clock: Clock,
+    pub(crate) clock: TickClock,
 }
 
 /// Where dumps go and how many are kept.
@@ -165,3 +164,6 @@ fn prune(place: &Place) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

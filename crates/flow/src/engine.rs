@@ -3,22 +3,26 @@
 //! Everything here runs on one thread. Edges are hooked and let go between drains, so
 //! no state is shared and no lock is held.
 
+mod law;
+mod moves;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use flow_bpf::{Drain, Program, Scope, SharedPages, SlotCell, Tables};
 use flow_model::{
     edge::{EdgeId, EdgeRecord, EdgeSpec, Identity, Place, Text},
-    flow::{Counts, Direction, Parity, Slot, Totals},
-    kernel::Kernel as _,
+    flow::{Direction, Slot, Totals},
     ledger::{Drained, Ledger, Observer, Settings},
 };
 
 use crate::{
-    audit::{Bracket, Passed},
+    audit::{Bracket, InterfaceCheck, Shortfall},
+    degradation::Degradation,
     error::{Error, SiteError},
-    hook::{Hook, Lane},
+    fitting::fit,
+    hook::{Hook, Lane, PREFERENCE},
     pins::{PinDir, unpin},
-    site::{EdgePlan, Reading, Site},
+    site::{EdgePlan, Site},
     time::now,
 };
 
@@ -36,6 +40,10 @@ pub(crate) struct Edge {
     pub(crate) opened: [Option<Bracket>; 2],
     /// Where the next check of the interface law starts, by direction.
     pub(crate) checked: [Option<Checkpoint>; 2],
+    /// What the last check of the interface law saw, by direction.
+    pub(crate) checks: [Option<InterfaceCheck>; 2],
+    /// Watches what goes around a receive hook on the host side.
+    pub(crate) bypass: Option<Shortfall>,
 }
 
 /// A moment at which hook and device were read together.
@@ -85,7 +93,8 @@ impl Engine {
         settings: Settings,
         lane: Lane,
     ) -> Result<Self, Error> {
-        let tables = Arc::new(Tables::create(sizes)?);
+        let (tables, sizes) = fit(sizes, Tables::create)?;
+        let tables = Arc::new(tables);
         let drain = Drain::new(Arc::clone(&tables))?;
         let ledger = Ledger::create(
             tables.pages()?,
@@ -141,7 +150,9 @@ impl Engine {
                 let checked =
                     opened.map(|bracket| Some(Checkpoint { bracket, totals: Totals::default() }));
                 let opened = opened.map(Some);
-                self.edges.insert(id, Edge { plan, slot, hooks, opened, checked });
+                let edge =
+                    Edge { plan, slot, hooks, opened, checked, checks: [None; 2], bypass: None };
+                self.edges.insert(id, edge);
                 Ok(id)
             }
             Err(source) => {
@@ -149,6 +160,18 @@ impl Engine {
                 debug_assert!(dropped.is_ok(), "the edge was just added");
                 Err(Error::Edge { edge: plan.name, source })
             }
+        }
+    }
+
+    /// Hooks an edge, on the host side alone if there is no way into its namespace.
+    pub(crate) fn attach_or_degrade(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
+        let fallback = plan.on_host_side(Degradation::HostEgress);
+        match (self.attach(plan), fallback) {
+            (Err(error), Some(fallback)) if error.is_way_in() => {
+                tracing::debug!(%error, edge = fallback.name, "There is no way into a namespace");
+                self.attach(fallback)
+            }
+            (result, _) => result,
         }
     }
 
@@ -175,11 +198,7 @@ impl Engine {
     ) -> Result<(Hook, Bracket), SiteError> {
         let lane = self.lane;
         let program = self.program(site, direction, slot)?;
-        let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
-        let before = site.reading()?;
-        let hook = Hook::attach(site, direction, lane, program)?;
-        let after = site.reading()?;
-        Ok((hook, Bracket { before, after }))
+        put_up(site, direction, lane, &program)
     }
 
     /// The program for a site: the shared one where the device can have a cell of its own,
@@ -225,11 +244,7 @@ impl Engine {
         let Some(edge) = self.edges.get(&id) else {
             return Ok(());
         };
-        for (direction, hook) in Direction::ALL.into_iter().zip(&edge.hooks) {
-            hook.pin(&pins.link(id, direction))
-                .map_err(|source| Error::Edge { edge: edge.plan.name.clone(), source })?;
-        }
-        Ok(())
+        Direction::ALL.into_iter().try_for_each(|direction| pin_hook(edge, id, direction, pins))
     }
 
     /// Takes up an edge that an earlier process hooked, and puts this process's program
@@ -245,6 +260,8 @@ impl Engine {
             hooks: [tx, rx],
             opened: [None, None],
             checked: [None, None],
+            checks: [None, None],
+            bypass: None,
         };
         self.edges.insert(record.id, edge);
         true
@@ -272,48 +289,6 @@ impl Engine {
         // Dropping it a second time changes nothing.
         self.ledger.drop_edge(id).ok();
         Ok(())
-    }
-
-    /// Holds every hook against its device since the last check: the sum of what they
-    /// differ by.
-    pub(crate) fn check_interfaces(&mut self) -> Result<Counts, Error> {
-        let before: Vec<[Option<Reading>; 2]> =
-            self.edges.values().map(|edge| edge.readings()).collect();
-        let totals = self.totals()?;
-        let mut drift = Counts::ZERO;
-        for (edge, before) in self.edges.values_mut().zip(before) {
-            let after = edge.readings();
-            let now = totals.get(usize::from(edge.slot.0)).copied().unwrap_or_default();
-            for at in 0..2 {
-                let bracket = before[at].zip(after[at]);
-                let next = bracket.map(|(before, after)| Checkpoint {
-                    bracket: Bracket { before, after },
-                    totals: now[at],
-                });
-                if let (Some(last), Some(next)) = (edge.checked[at], next) {
-                    drift += last.drift(&next);
-                }
-                edge.checked[at] = next.or(edge.checked[at]);
-            }
-        }
-        Ok(drift)
-    }
-
-    /// What every hook has counted up to now, by slot and direction.
-    fn totals(&mut self) -> Result<Vec<[Totals; 2]>, Error> {
-        let slots = self.tables.sizes().geometry.slots();
-        let mut sums = vec![[Totals::default(); 2]; slots];
-        let mut cells = sums.clone();
-        for parity in Parity::ALL {
-            self.drain.totals(parity, &mut cells)?;
-            for (sums, cells) in sums.iter_mut().zip(&cells) {
-                for (sum, cell) in sums.iter_mut().zip(cells) {
-                    sum.wire += cell.wire;
-                    sum.skb += cell.skb;
-                }
-            }
-        }
-        Ok(sums)
     }
 
     /// Lets an edge go: pins and hooks first, then a grace period, then its slot.
@@ -357,21 +332,36 @@ impl Engine {
 }
 
 impl Edge {
-    fn readings(&self) -> [Option<Reading>; 2] {
-        Direction::ALL.map(|direction| self.plan.site(direction).reading().ok())
+    /// Whether a device of it is gone for good.
+    pub(crate) fn is_gone(&self) -> bool {
+        let gone = |error: SiteError| matches!(error.reason(), "device_gone" | "no_netns");
+        self.plan.sites.iter().any(|site| site.reading().is_err_and(gone))
+    }
+
+    /// Why it is not counted as it should be, if it is not.
+    pub(crate) fn degradation(&self) -> Option<Degradation> {
+        let behind = self.hooks.iter().any(|hook| hook.record().preference > PREFERENCE);
+        self.plan.degraded.or_else(|| behind.then_some(Degradation::BehindForeignFilter))
     }
 }
 
-impl Checkpoint {
-    /// How far hook and device lie apart between two checkpoints.
-    fn drift(&self, next: &Self) -> Counts {
-        let hook = Totals {
-            wire: next.totals.wire.saturating_sub(self.totals.wire),
-            skb: next.totals.skb.saturating_sub(self.totals.skb),
-        };
-        let drift = Passed::between(self.bracket, next.bracket).map(|passed| passed.drift(&hook));
-        drift.map_or(Counts::ZERO, |drift| Counts { packets: drift.packets, bytes: drift.bytes })
-    }
+/// Attaches a program between two looks at its device.
+fn put_up(
+    site: &Site,
+    direction: Direction,
+    lane: Lane,
+    program: &Program,
+) -> Result<(Hook, Bracket), SiteError> {
+    let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
+    let before = site.reading()?;
+    let hook = Hook::attach(site, direction, lane, program)?;
+    Ok((hook, Bracket { before, after: site.reading()? }))
+}
+
+fn pin_hook(edge: &Edge, id: EdgeId, direction: Direction, pins: &PinDir) -> Result<(), Error> {
+    edge.hooks[direction as usize]
+        .pin(&pins.link(id, direction))
+        .map_err(|source| Error::Edge { edge: edge.plan.name.clone(), source })
 }
 
 fn spec(plan: &EdgePlan) -> EdgeSpec {
@@ -407,3 +397,6 @@ fn close(edge: Edge) -> Result<Closed, (String, SiteError)> {
     }
     Ok(Closed { plan: edge.plan, counters })
 }
+
+#[cfg(test)]
+mod tests;

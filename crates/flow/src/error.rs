@@ -128,6 +128,16 @@ pub enum Error {
         /// How they are the same.
         why: &'static str,
     },
+    /// Two edges under one name.
+    #[error("{first} and {second} have one name; give one of them another by =NAME")]
+    NameTaken {
+        /// As given first.
+        first: String,
+        /// As given again.
+        second: String,
+        /// The name.
+        name: String,
+    },
     /// An edge that was named can't be had.
     #[error("{edge}: {source}")]
     Edge {
@@ -217,7 +227,10 @@ impl Error {
     /// Value of the `reason` label of a collector that is down.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Settings(_) | Self::Twice { .. } | Self::TooManyEdges { .. } => "configuration",
+            Self::Settings(_)
+            | Self::Twice { .. }
+            | Self::NameTaken { .. }
+            | Self::TooManyEdges { .. } => "configuration",
             Self::Edge { .. } | Self::Slot(_) | Self::Survey(_) => "edge",
             Self::Kernel(_) => "kernel_too_old",
             Self::NoBpffs(_) => "no_bpffs",
@@ -245,7 +258,10 @@ impl Error {
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_) | Self::Twice { .. } | Self::TooManyEdges { .. } => Exit::Usage,
+            Self::Settings(_)
+            | Self::Twice { .. }
+            | Self::NameTaken { .. }
+            | Self::TooManyEdges { .. } => Exit::Usage,
             Self::Edge { source: SiteError::Program(error), .. } | Self::Program(error)
                 if error.is_permission() =>
             {

@@ -1,5 +1,7 @@
 //! The ledger as metric families: one consistent set for each commit.
 
+mod state;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
@@ -7,18 +9,13 @@ use std::{
 
 use flow_bpf::Event;
 use flow_model::{
-    audit::Law,
     connections::Active,
-    edge::{EdgeState, Place},
     flow::{Class, Counts, Direction, Protocol},
     snapshot::Snapshot,
 };
 use telemetry::metric::{Family, LabelValue};
 
-use crate::{
-    catalogue as metric,
-    tally::{Cause, Fault, Tally},
-};
+use crate::{catalogue as metric, degradation::Degradation, tally::Tally};
 
 /// Everything that is exposed, as of one commit.
 #[derive(Debug)]
@@ -41,8 +38,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) memory: Vec<(&'static str, u64)>,
     /// Violations of the interface law.
     pub(crate) interface_drift: Counts,
-    /// Edges that could not be hooked, by reason.
-    pub(crate) refused: Vec<(&'static str, u64)>,
+    /// Hooked edges that are not counted as they should be.
+    pub(crate) degraded: Vec<Degradation>,
+    /// Why edges could not be hooked, one reason each.
+    pub(crate) refused: Vec<&'static str>,
     /// Values of the info metric.
     pub(crate) info: &'a Info,
 }
@@ -217,131 +216,6 @@ impl Facts<'_> {
             families.extend(found.map(|(_, count)| Family::single(metric, *count)));
         }
     }
-
-    fn program(&self, families: &mut Vec<Family>) {
-        let tally = self.tally;
-        families.push(Family::single(&metric::LOAD_STATUS, u64::from(tally.loaded)));
-        families.push(Family::single(&metric::LOAD_ATTEMPTS, tally.loads));
-        families.push(Family::single(&metric::LOAD_DURATION, tally.load_took.as_secs_f64()));
-        let share = |used: usize, limit: u32| used as f64 / f64::from(limit.max(1));
-        let [pairs, edges] = self.limits;
-        let mut fill = Family::new(&metric::MAP_UTILISATION);
-        for (map, share) in [
-            ("flows4", self.fill[0]),
-            ("flows6", self.fill[1]),
-            ("pairs", share(self.snapshot.pairs.rows.len(), pairs)),
-            ("edges", share(self.snapshot.edges.len(), edges)),
-        ] {
-            fill.push([map.into()], (share * 100.0).min(100.0));
-        }
-        families.push(fill);
-        let info = self.info;
-        let mut tracking = Family::new(&metric::TRACKING_INFO);
-        tracking.push(
-            [
-                if info.enabled { "true" } else { "false" }.into(),
-                info.flow_key.into(),
-                "epoch".into(),
-                "fold".into(),
-                (&info.node).into(),
-                (&info.pod_uid).into(),
-            ],
-            1_u64,
-        );
-        families.push(tracking);
-        let mut memory = Family::new(&metric::KERNEL_MEMORY);
-        for (map, bytes) in &self.memory {
-            memory.push([(*map).into()], *bytes);
-        }
-        families.push(memory);
-    }
-
-    fn drains(&self, families: &mut Vec<Family>) {
-        let tally = self.tally;
-        families.push(Family::single(&metric::COLLECTION_DURATION, tally.collection.clone()));
-        families.push(Family::single(&metric::GRACE, tally.grace.clone()));
-        families.push(Family::single(&metric::ATTACH_LAG, tally.attach_lag.clone()));
-        families.push(Family::single(&metric::EPOCHS, self.snapshot.activity.epochs));
-        families.push(Family::single(&metric::DRAINED_FLOWS, self.snapshot.activity.drained_flows));
-        families.push(Family::single(&metric::OVERRUNS, tally.overruns));
-        let mut errors = Family::new(&metric::COLLECTOR_ERRORS);
-        for fault in Fault::ALL {
-            errors.push([fault.as_str().into()], tally.faults(fault));
-        }
-        let mut early = Family::new(&metric::EARLY_DRAINS);
-        for cause in Cause::ALL {
-            early.push([cause.as_str().into()], tally.earlies(cause));
-        }
-        let mut attach = Family::new(&metric::ATTACH_ERRORS);
-        for (reason, count) in tally.attach_failures() {
-            attach.push([reason.into()], count);
-        }
-        let mut dumps = Family::new(&metric::DUMPS);
-        dumps.push(["written".into()], tally.dumped);
-        dumps.push(["failed".into()], tally.dump_failed);
-        let recovered = self.snapshot.recovered;
-        let mut epochs = Family::new(&metric::RECOVERED);
-        for (how, count) in [
-            ("redrained", recovered.redrained),
-            ("replayed", recovered.replayed),
-            ("cleared", recovered.cleared),
-            ("foreign", recovered.foreign),
-        ] {
-            epochs.push([how.into()], count);
-        }
-        families.extend([errors, early, attach, dumps, epochs]);
-    }
-
-    fn audit(&self, families: &mut Vec<Family>) {
-        let mut bytes = Family::new(&metric::DRIFT_BYTES);
-        let mut packets = Family::new(&metric::DRIFT_PACKETS);
-        let laws = Law::ALL.map(|law| (law.as_str(), self.snapshot.laws.drift(law)));
-        for (law, drift) in laws.into_iter().chain([("interface", self.interface_drift)]) {
-            bytes.push([law.into()], drift.bytes);
-            packets.push([law.into()], drift.packets);
-        }
-        families.extend([bytes, packets]);
-        for (metric, amount) in [
-            (&metric::BYPASSED_BYTES, self.tally.bypassed.bytes),
-            (&metric::BYPASSED_PACKETS, self.tally.bypassed.packets),
-        ] {
-            families.push(Family::single(metric, amount));
-        }
-        let mut bytes = Family::new(&metric::MISSED_BYTES);
-        let mut packets = Family::new(&metric::MISSED_PACKETS);
-        for (direction, missed) in Direction::ALL.iter().zip(self.tally.missed) {
-            bytes.push([direction.as_str().into()], missed.bytes);
-            packets.push([direction.as_str().into()], missed.packets);
-        }
-        families.extend([bytes, packets]);
-    }
-
-    fn edges(&self, families: &mut Vec<Family>) {
-        let edges = &self.snapshot.edges;
-        let counted = |wanted: EdgeState| {
-            edges.iter().filter(|edge| edge.record.state == wanted).count() as u64
-        };
-        let mut family = Family::new(&metric::EDGES);
-        family.push(["attached".into(), "none".into()], counted(EdgeState::Live));
-        family.push(["draining".into(), "none".into()], counted(EdgeState::Draining));
-        for (reason, count) in &self.refused {
-            family.push(["refused".into(), (*reason).into()], *count);
-        }
-        families.push(family);
-        let mut hooks = Family::new(&metric::HOOKS);
-        for (place, name) in [(Place::Host, "host"), (Place::Pod, "pod")] {
-            for direction in Direction::ALL {
-                let live = edges.iter().filter(|edge| edge.record.state == EdgeState::Live);
-                let there =
-                    live.filter(|edge| edge.record.hooks[direction as usize].place == place);
-                hooks.push(
-                    [self.info.attach.into(), name.into(), direction.as_str().into()],
-                    there.count() as u64,
-                );
-            }
-        }
-        families.push(hooks);
-    }
 }
 
 fn push_both(
@@ -358,3 +232,6 @@ fn push_both(
 fn since_1970(ns: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_nanos(ns)
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use flow_model::{
 use net_sys::{
     bpf::program_id,
     clsact::{Clsact, ClsactError, Ensured, Place as Filter, Removal},
+    netlink::NetlinkError,
     tcx::TcxLink,
 };
 
@@ -148,13 +149,28 @@ impl Hook {
         }
     }
 
+    /// Whether it is still there. A link can't be taken away by somebody else.
+    pub(crate) fn is_in_place(&self) -> Result<bool, SiteError> {
+        let Held::Filter { filter, program, .. } = &self.held else {
+            return Ok(true);
+        };
+        Ok(running(&self.site, *filter)? == Some(program_id(program.as_fd())?))
+    }
+
     /// Removes it. Returns once no new run can begin.
     pub(crate) fn detach(self) -> Result<(), SiteError> {
         match self.held {
             Held::Link(link) => Ok(link.detach()?),
             Held::Filter { filter, program, qdisc } => self.site.namespace.within(|| {
                 let mut clsact = Clsact::open()?;
-                clsact.detach(filter, program_id(program.as_fd())?)?;
+                match clsact.detach(filter, program_id(program.as_fd())?) {
+                    // Somebody removed it, or put a filter of their own there.
+                    Err(
+                        ClsactError::NotOurs { .. }
+                        | ClsactError::Netlink(NetlinkError::NotFound { .. }),
+                    ) => {}
+                    other => other?,
+                }
                 if qdisc == Ensured::Created {
                     // Ours, so it goes unless somebody else moved in meanwhile.
                     let _: Removal = clsact.remove_unused_qdisc(self.site.ifindex)?;
@@ -167,7 +183,8 @@ impl Hook {
 
 /// Removes the hooks of a recorded edge as far as they are still there, and their pins.
 pub(crate) fn remove_recorded(edge: &EdgeRecord, pins: &PinDir) -> Result<(), SiteError> {
-    for direction in Direction::ALL {
+    // Last first: the hook that made a qdisc finds it unused.
+    for direction in Direction::ALL.into_iter().rev() {
         let record = edge.hooks[direction as usize];
         let pin = pins.link(edge.id, direction);
         if record.attachment == Attachment::Tcx {
@@ -196,12 +213,7 @@ pub(crate) const fn name(direction: Direction) -> &'static str {
 
 /// The program that a filter of ours runs, if it is one that we pinned.
 fn pinned_filter(site: &Site, filter: Filter, pin: &Path) -> Result<OwnedFd, SiteError> {
-    let filters =
-        site.namespace.within(|| Ok(Clsact::open()?.filters(site.ifindex, site.hook)?))?;
-    let there = filters
-        .iter()
-        .find(|found| found.preference == filter.preference && found.handle == filter.handle);
-    let running = there.and_then(net_sys::clsact::Filter::program_id);
+    let running = running(site, filter)?;
     for path in [pin.to_owned(), next(pin)] {
         let Ok(program) = open_program(&path) else { continue };
         if running == Some(program_id(program.as_fd())?) {
@@ -209,6 +221,16 @@ fn pinned_filter(site: &Site, filter: Filter, pin: &Path) -> Result<OwnedFd, Sit
         }
     }
     Err(SiteError::NoInterface { interface: site.interface.clone() })
+}
+
+/// The program that runs in the place of a filter.
+fn running(site: &Site, filter: Filter) -> Result<Option<u32>, SiteError> {
+    let filters =
+        site.namespace.within(|| Ok(Clsact::open()?.filters(site.ifindex, site.hook)?))?;
+    let there = filters
+        .iter()
+        .find(|found| found.preference == filter.preference && found.handle == filter.handle);
+    Ok(there.and_then(net_sys::clsact::Filter::program_id))
 }
 
 /// Where the next program is pinned until it is in place.

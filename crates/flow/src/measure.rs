@@ -12,10 +12,13 @@ use flow_model::{
     flow::{Class, Direction, FlowKey},
 };
 
+use net_sys::Survey;
+
 use crate::{
     audit::Passed,
     command::{Command, NoticeThread},
     config::Config,
+    discover::{EARLY, Rule, Verdict},
     document::{
         Audit, CounterRow, Document, FlowRow, FoldedRow, HookRow, Host, SCHEMA, Sum, TotalsRow,
         Window,
@@ -26,7 +29,8 @@ use crate::{
     named,
     ready::ReadyFile,
     rows::{LIMIT, Row, Rows},
-    time::{WallClock, monotonic, nanos},
+    site::Namespace,
+    time::{WallClock, monotonic, nanos, tick_clock},
 };
 
 /// Measures until `duration` has passed or a command to stop arrives.
@@ -48,6 +52,10 @@ pub fn measure(
     let mut engine = Engine::private(config.sizes(host::cpus()), config.ledger(), lane)?;
     for plan in plans {
         engine.attach(plan)?;
+    }
+    let mut notes = Vec::new();
+    if config.discovers() && !attach_found(config, &mut engine)? {
+        notes.push("edges_refused");
     }
     let notices = NoticeThread::start(engine.tables().notices()?, sender)?;
     let mut course = Course { rows: Rows::new(LIMIT), epochs: 0, early: 0 };
@@ -86,11 +94,38 @@ pub fn measure(
             interface_law: "ok",
             early_drains: course.early,
             lost_events: engine.tables().events(Event::LostNotice)?,
-            notes: Vec::new(),
+            notes,
         },
     };
     document.conclude();
     Ok(document)
+}
+
+/// Hooks every edge there is now; false when one could not be had. Those that come later
+/// are not part of this measurement.
+fn attach_found(config: &Config, engine: &mut Engine) -> Result<bool, Error> {
+    let settings = config.settings();
+    let own =
+        Namespace::own().map_err(|source| Error::Edge { edge: "own namespace".into(), source })?;
+    let rule = Rule { exclude: settings.discover_exclude.clone(), hooks: settings.edge_hooks, own };
+    let crossings = Survey::open(&settings.netns_dir)?.scan()?;
+    // Nothing is waited for: a namespace without a file now is hooked on this side.
+    let settled = Instant::now() + EARLY;
+    let mut complete = true;
+    for crossing in &crossings {
+        let Verdict::Edge(mut plan) = rule.judge(crossing, settled) else { continue };
+        if engine.edges().values().any(|edge| edge.plan.shares_device(&plan)) {
+            continue;
+        }
+        if engine.edges().values().any(|edge| edge.plan.name == plan.name) {
+            plan.name = format!("{}:{}", plan.name, plan.site(Direction::Rx).interface);
+        }
+        if let Err(error) = engine.attach_or_degrade(*plan) {
+            complete = false;
+            tracing::warn!(event = "edge.refused", reason = error.attach_reason(), %error, "An edge is not counted");
+        }
+    }
+    Ok(complete)
 }
 
 /// The measurement under way.
@@ -133,7 +168,7 @@ impl Course {
     }
 
     fn drain(&mut self, engine: &mut Engine) -> Result<(), Error> {
-        self.rows.set_clock(engine.tables().clock()?);
+        self.rows.set_clock(tick_clock(&engine.tables().clock()?));
         engine.drain(&mut self.rows)?;
         self.epochs += 1;
         Ok(())

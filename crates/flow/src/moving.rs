@@ -25,17 +25,16 @@ use crate::{
     time::now,
 };
 
-/// Prepares new maps and moves to them.
+/// Moves to new maps.
 pub(crate) fn begin(
     pins: &PinDir,
     old: Tables,
-    sizes: Sizes,
+    new: Tables,
     settings: &Settings,
 ) -> Result<(), Error> {
     let next = pins.next();
     fs::create_dir_all(&next).map_err(|source| file(&next, source))?;
-    let new = Tables::create(sizes)?;
-    sizes.geometry.note(&mut new.pages()?);
+    new.sizes().geometry.note(&mut new.pages()?);
     new.pin(&next)?;
     carry_over(pins, old, new, settings)
 }

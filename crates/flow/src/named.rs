@@ -116,6 +116,9 @@ fn admit(found: &mut Vec<(String, Named)>, given: String, named: Named) -> Resul
             || ends_of_one_veth(&earlier.plan, &named.plan)
         {
             "the two ends of one veth"
+        } else if earlier.plan.name == named.plan.name {
+            let (first, name) = (first.clone(), named.plan.name);
+            return Err(Error::NameTaken { first, second: given, name });
         } else {
             continue;
         };
@@ -142,3 +145,6 @@ fn ends_of_one_veth(one: &EdgePlan, two: &EdgePlan) -> bool {
     });
     peer.ok().flatten() == Some(there.ifindex)
 }
+
+#[cfg(test)]
+mod tests;

@@ -182,3 +182,6 @@ pub(crate) fn unpin(path: &Path) -> Result<(), Error> {
 pub(crate) fn file(path: &Path, source: io::Error) -> Error {
     Error::File { path: path.to_owned(), source }
 }
+
+#[cfg(test)]
+mod tests;

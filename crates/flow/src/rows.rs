@@ -6,13 +6,15 @@ use std::{
     time::Duration,
 };
 
-use flow_bpf::Clock;
 use flow_model::{
+    connections::TickClock,
     edge::EdgeId,
     flow::{Counts, Direction, FlowEntry, FlowKey, Slot},
     ledger::Observer,
     snapshot::Snapshot,
 };
+
+use crate::time::at_tick;
 
 /// One flow of the whole measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Rows {
     limit: usize,
-    clock: Option<Clock>,
+    clock: Option<TickClock>,
     /// What the epoch being read has shown; void if it is read again.
     epoch: Vec<(EdgeId, FlowEntry)>,
     rows: HashMap<(EdgeId, FlowKey), Row>,
@@ -53,7 +55,7 @@ impl Rows {
     }
 
     /// The clock that the ticks of the next epoch are told by.
-    pub(crate) const fn set_clock(&mut self, clock: Clock) {
+    pub(crate) const fn set_clock(&mut self, clock: TickClock) {
         self.clock = Some(clock);
     }
 
@@ -67,7 +69,7 @@ impl Rows {
         self.beyond.iter().map(|((edge, direction), counts)| (*edge, *direction, *counts))
     }
 
-    fn add(&mut self, edge: EdgeId, flow: &FlowEntry, clock: &Clock) {
+    fn add(&mut self, edge: EdgeId, flow: &FlowEntry, clock: &TickClock) {
         let full = self.rows.len() >= self.limit;
         // The slot is the edge's for now only.
         let key = FlowKey { slot: Slot(0), ..flow.key };
@@ -85,18 +87,18 @@ impl Rows {
 
 impl Row {
     /// The row of a flow seen in one epoch.
-    pub(crate) fn new(flow: &FlowEntry, clock: &Clock) -> Self {
+    pub(crate) fn new(flow: &FlowEntry, clock: &TickClock) -> Self {
         Self {
             counts: flow.counts,
-            first: clock.at(flow.first),
-            last: clock.at(flow.last),
+            first: at_tick(clock, flow.first),
+            last: at_tick(clock, flow.last),
             syn: flow.syn.into(),
             fin: flow.fin.into(),
             rst: flow.rst.into(),
         }
     }
 
-    fn add(&mut self, flow: &FlowEntry, clock: &Clock) {
+    fn add(&mut self, flow: &FlowEntry, clock: &TickClock) {
         self.merge(&Self::new(flow, clock));
     }
 
@@ -129,3 +131,6 @@ impl Observer for Rows {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

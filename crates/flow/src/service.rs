@@ -2,6 +2,7 @@
 
 mod begin;
 mod edges;
+mod mend;
 mod publish;
 mod reload;
 
@@ -15,6 +16,7 @@ use std::{
 };
 
 use edges::Discovered;
+use flow_bpf::Event;
 use flow_model::{
     edge::EdgeId,
     flow::{Counts, Parity},
@@ -34,12 +36,14 @@ use crate::{
     engine::Engine,
     error::Error,
     families::Info,
+    overflow::{Overflow, Turn},
     pins::PinDir,
     published::{EdgeNames, Published},
     ready::ReadyFile,
+    schedule::{Due, Schedule},
     settings::OnExit,
     tally::{Cause, Fault, Tally},
-    time::monotonic,
+    time::{monotonic, tick_clock},
     watch::{Epoch, Watch},
 };
 
@@ -63,9 +67,9 @@ pub(crate) struct Service {
     interface_drift: Counts,
     epoch: Arc<Epoch>,
     fill: [f64; 2],
-    last_drain: Instant,
+    schedule: Schedule,
+    overflow: Overflow,
     last_resync: Instant,
-    early: Option<Cause>,
     fresh: Vec<oneshot::Sender<()>>,
     // In the order in which they end.
     _ready: Option<ReadyFile>,
@@ -74,10 +78,6 @@ pub(crate) struct Service {
     _lock: Option<Lock>,
 }
 
-/// No two early drains within this time.
-const EARLY_SPACING: Duration = Duration::from_millis(200);
-/// No two drains that readers asked for within this time.
-const FRESH_SPACING: Duration = Duration::from_secs(1);
 /// How often fill is looked at, whatever the notices say.
 const FILL_PERIOD: Duration = Duration::from_secs(1);
 
@@ -87,7 +87,7 @@ impl Service {
         loop {
             match commands.recv_timeout(self.next_wake()) {
                 Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return self.stop(),
-                Ok(Command::Notice(_)) => self.early = Some(Cause::Fill),
+                Ok(Command::Notice(_)) => self.schedule.hasten(Cause::Fill),
                 Ok(Command::Fresh(reply)) => self.fresh.push(reply),
                 Ok(Command::Reload(config)) => self.reload(*config),
                 Ok(Command::Device(change)) => self.device(change),
@@ -96,8 +96,8 @@ impl Service {
                     self.hook_known(true);
                 }
             }
-            if let Some(cause) = self.due() {
-                self.drain(cause)?;
+            if let Some(due) = self.due() {
+                self.drain(due)?;
             }
             if self.last_resync.elapsed() >= self.config.settings().resync_interval {
                 self.resync();
@@ -106,31 +106,14 @@ impl Service {
     }
 
     fn next_wake(&self) -> Duration {
-        let elapsed = self.last_drain.elapsed();
-        let until = |period: Duration| period.saturating_sub(elapsed);
-        let mut wake = until(self.config.interval()).min(FILL_PERIOD);
-        if self.early.is_some() {
-            wake = wake.min(until(EARLY_SPACING));
-        }
-        if !self.fresh.is_empty() {
-            wake = wake.min(until(FRESH_SPACING));
-        }
-        if self.has_early() {
-            wake = wake.min(EARLY);
-        }
-        wake
+        let asked = !self.fresh.is_empty();
+        let drain = self.schedule.wait(self.config.interval(), asked, Instant::now());
+        let look = if self.has_early() { EARLY } else { FILL_PERIOD };
+        drain.min(look)
     }
 
-    /// Whether a drain is due, and why if it is ahead of its time.
-    fn due(&self) -> Option<Option<Cause>> {
-        let elapsed = self.last_drain.elapsed();
-        if elapsed >= self.config.interval() {
-            return Some(None);
-        }
-        if self.early.is_some() && elapsed >= EARLY_SPACING {
-            return Some(self.early);
-        }
-        (!self.fresh.is_empty() && elapsed >= FRESH_SPACING).then_some(Some(Cause::Fresh))
+    fn due(&self) -> Option<Due> {
+        self.schedule.due(self.config.interval(), !self.fresh.is_empty(), Instant::now())
     }
 
     fn open_parity(&self) -> Parity {
@@ -141,20 +124,21 @@ impl Service {
         let fill = self.engine.reader().fill(self.open_parity());
         let mark = f64::from(self.config.settings().early_drain_percent) / 100.0;
         if fill.v4 >= mark || fill.v6 >= mark {
-            self.early = Some(Cause::Fill);
+            self.schedule.hasten(Cause::Fill);
         }
     }
 
     /// One epoch. A step that the kernel refuses is counted and tried again at the next.
-    fn drain(&mut self, cause: Option<Cause>) -> Result<(), Error> {
-        let late = self.last_drain.elapsed() >= 2 * self.config.interval();
-        self.last_drain = Instant::now();
+    fn drain(&mut self, due: Due) -> Result<(), Error> {
+        let now = Instant::now();
+        let late = self.schedule.is_late(self.config.interval(), now);
+        self.schedule.begin(now);
         let fill = self.engine.reader().fill(self.open_parity());
         self.fill = [fill.v4, fill.v6];
-        self.early = None;
         match self.drain_once() {
             Ok(snapshot) => {
-                self.note_drain(cause, late);
+                self.note_drain(due, late);
+                self.note_overflow();
                 self.publish(&snapshot)?;
                 for reader in self.fresh.drain(..) {
                     // A reader that went away needs no answer.
@@ -172,7 +156,7 @@ impl Service {
     }
 
     fn drain_once(&mut self) -> Result<Arc<Snapshot>, Error> {
-        let clock = self.engine.tables().clock()?;
+        let clock = tick_clock(&self.engine.tables().clock()?);
         self.watch.start(clock);
         let mut drained = self.engine.drain(&mut self.watch)?;
         if drained.resumed.is_some() {
@@ -190,8 +174,8 @@ impl Service {
         Ok(drained.snapshot)
     }
 
-    fn note_drain(&mut self, cause: Option<Cause>, late: bool) {
-        if let Some(cause) = cause {
+    fn note_drain(&mut self, due: Due, late: bool) {
+        if let Due::Early(cause) = due {
             self.tally.early(cause);
             tracing::debug!(event = "drain.early", cause = cause.as_str(), "Drained ahead of time");
         }
@@ -209,9 +193,31 @@ impl Service {
         }
     }
 
+    /// Tells when flows begin to find no room, and when all find room again.
+    fn note_overflow(&mut self) {
+        let Ok(count) = self.engine.tables().events(Event::Overflow) else {
+            return;
+        };
+        match self.overflow.observe(count) {
+            Some(Turn::Begin) => {
+                tracing::warn!(
+                    event = "overflow.begin",
+                    "New flows find no room: their amounts are folded; raise --flow-capacity"
+                );
+            }
+            Some(Turn::End(insertions)) => {
+                tracing::info!(event = "overflow.end", insertions, "All flows find room again");
+            }
+            None => {}
+        }
+    }
+
     fn resync(&mut self) {
         self.last_resync = Instant::now();
         self.hook_known(true);
+        self.renew_named();
+        self.mend_hooks();
+        self.look_for_bypass();
         match self.engine.check_interfaces() {
             Ok(drift) => self.interface_drift = drift,
             Err(error) => tracing::warn!(%error, "Interface counters could not be compared"),
@@ -237,7 +243,7 @@ impl Service {
 
     /// The last drain, and hooks left as they were asked to be.
     fn stop(mut self) -> Result<(), Error> {
-        self.drain(None)?;
+        self.drain(Due::Regular)?;
         let detach = self.config.settings().on_exit == OnExit::Detach;
         let Some(pins) = self.pins.clone() else {
             self.engine.detach_all(None)?;
@@ -263,6 +269,12 @@ impl Service {
     fn active(&mut self) -> Option<flow_model::connections::Active> {
         self.watch.active(monotonic(), self.config.settings().connection_idle)
     }
+}
+
+/// How long the drains may be silent before the process counts as stuck.
+pub(crate) fn beat_limit(config: &Config) -> Duration {
+    const SLACK: Duration = Duration::from_secs(30);
+    3 * config.interval() + SLACK
 }
 
 const fn fault_of(step: KernelStep) -> Fault {

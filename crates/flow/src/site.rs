@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 use flow_bpf::LinkLayer;
 use flow_model::{
     edge::{EdgeRecord, Place},
-    flow::Direction,
+    flow::{Counts, Direction},
 };
 use net_sys::{
     Netns, Route,
@@ -13,7 +13,7 @@ use net_sys::{
     tcx::{Hook, Order},
 };
 
-use crate::error::SiteError;
+use crate::{degradation::Degradation, error::SiteError};
 
 /// A network namespace. No descriptor is held: it would keep the devices of an ended
 /// pod alive.
@@ -109,6 +109,13 @@ pub(crate) struct Reading {
     pub(crate) bytes: u64,
 }
 
+impl Reading {
+    /// The same numbers as an amount.
+    pub(crate) const fn counts(self) -> Counts {
+        Counts { packets: self.packets, bytes: self.bytes }
+    }
+}
+
 impl Site {
     /// A hook on one side of a device.
     pub(crate) fn new(namespace: &Namespace, link: &Link, hook: Hook, place: Place) -> Self {
@@ -164,6 +171,11 @@ impl Site {
     /// That counter now.
     pub(crate) fn reading(&self) -> Result<Reading, SiteError> {
         let link = self.namespace.within(|| Ok(Route::open()?.link(self.ifindex, None)?))?;
+        self.counted(&link)
+    }
+
+    /// That counter in what the kernel told of the device.
+    pub(crate) fn counted(&self, link: &Link) -> Result<Reading, SiteError> {
         let counters = link.counters.ok_or(SiteError::NoCounters)?;
         Ok(match self.hook {
             Hook::Ingress => Reading { packets: counters.rx_packets, bytes: counters.rx_bytes },
@@ -185,6 +197,8 @@ pub(crate) struct EdgePlan {
     pub(crate) host_ifindex: u32,
     /// The device in the pod's namespace, 0 if it is not known.
     pub(crate) pod_ifindex: u32,
+    /// Why it is hooked otherwise than it should be, if it is.
+    pub(crate) degraded: Option<Degradation>,
 }
 
 impl EdgePlan {
@@ -199,6 +213,7 @@ impl EdgePlan {
             netns_inode: 0,
             host_ifindex: link.ifindex,
             pod_ifindex: link.peer_ifindex.unwrap_or_default(),
+            degraded: None,
         }
     }
 
@@ -213,17 +228,24 @@ impl EdgePlan {
             netns_inode: namespace.inode,
             host_ifindex: link.peer_ifindex.unwrap_or_default(),
             pod_ifindex: link.ifindex,
+            degraded: None,
         }
     }
 
     /// The same edge hooked on the host side alone, if it is hooked there in part.
-    pub(crate) fn on_host_side(&self) -> Option<Self> {
+    pub(crate) fn on_host_side(&self, why: Degradation) -> Option<Self> {
         let [tx, rx] = &self.sites;
         if tx.place != Place::Host || rx.place == Place::Host {
             return None;
         }
         let rx = Site { hook: Hook::Egress, ..tx.clone() };
-        Some(Self { sites: [tx.clone(), rx], ..self.clone() })
+        Some(Self { sites: [tx.clone(), rx], degraded: Some(why), ..self.clone() })
+    }
+
+    /// Whether a device of one edge is a device of the other.
+    pub(crate) fn shares_device(&self, other: &Self) -> bool {
+        let device = |site: &Site| (site.namespace.inode, site.ifindex);
+        self.sites.iter().any(|mine| other.sites.iter().any(|site| device(site) == device(mine)))
     }
 
     /// The hook of one direction.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow_bpf::{Drain, Sizes, Tables};
+use flow_bpf::{Drain, Sizes, Step, Tables};
 use flow_model::{
     flow::{Counts, Parity, Totals},
     kernel::Kernel as _,
@@ -10,7 +10,9 @@ use flow_model::{
     page::Geometry,
 };
 
-use crate::{engine::Engine, error::Error, hook::Lane, moving, pins::PinDir, time::now};
+use crate::{
+    engine::Engine, error::Error, fitting::fit, hook::Lane, moving, pins::PinDir, time::now,
+};
 
 /// An engine and what its start had to do.
 #[derive(Debug)]
@@ -48,12 +50,16 @@ pub(crate) fn start(
             return fresh(pins, sizes, settings, lane, Legacy::None);
         }
         Found::OtherGeometry(mismatch) => {
-            tracing::info!(event = "ledger.migrated", %mismatch, "The ledger moves to maps of other sizes");
             drop(pages);
-            moving::begin(pins, tables, sizes, &settings)?;
-            let mut started = start(sizes, settings, Some(pins), lane, observer)?;
-            started.moved = true;
-            return Ok(started);
+            let (new, fitted) = fit(sizes, Tables::create)?;
+            // Where memory is short the sizes that are there may be those that fit.
+            let moves = fitted.geometry != tables.sizes().geometry;
+            if moves {
+                tracing::info!(event = "ledger.migrated", %mismatch, "The ledger moves to maps of other sizes");
+                moving::begin(pins, tables, new, &settings)?;
+            }
+            let started = start(fitted, settings, Some(pins), lane, observer)?;
+            return Ok(Started { moved: moves, ..started });
         }
         Found::Foreign(Foreign::Magic) => return Err(not_ours(pins, Foreign::Magic.to_string())),
         Found::Foreign(why) => {
@@ -73,7 +79,11 @@ pub(crate) fn start(
 
 fn open(pins: &PinDir, sizes: impl Fn(Geometry) -> Sizes) -> Result<Tables, Error> {
     Tables::open(pins.path(), sizes).map_err(|error| match error {
-        flow_bpf::Error::Foreign { .. } => not_ours(pins, error.to_string()),
+        flow_bpf::Error::Foreign { .. } | flow_bpf::Error::Kernel { step: Step::Pin, .. }
+            if !error.is_permission() =>
+        {
+            not_ours(pins, error.to_string())
+        }
         other => other.into(),
     })
 }
@@ -89,7 +99,8 @@ fn fresh(
     lane: Lane,
     legacy: Legacy<'_>,
 ) -> Result<Started, Error> {
-    let tables = Arc::new(Tables::create(sizes)?);
+    let (tables, sizes) = fit(sizes, Tables::create)?;
+    let tables = Arc::new(tables);
     let drain = Drain::new(Arc::clone(&tables))?;
     let ledger = Ledger::create(tables.pages()?, sizes.geometry, settings, now(), legacy)?;
     tables.pin(pins.path())?;

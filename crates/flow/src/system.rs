@@ -6,7 +6,6 @@ use std::{
         Arc, OnceLock,
         mpsc::{Receiver, SyncSender},
     },
-    time::Duration,
 };
 
 use arc_swap::ArcSwapOption;
@@ -19,7 +18,7 @@ use crate::{
     config::Config,
     error::Error,
     published::Published,
-    service::Service,
+    service::{Service, beat_limit},
 };
 
 /// The system before it runs.
@@ -38,9 +37,6 @@ pub struct System {
 pub struct Controls {
     sender: SyncSender<Command>,
 }
-
-/// What a heartbeat may lack beyond three drain periods.
-const BEAT_SLACK: Duration = Duration::from_secs(30);
 
 impl System {
     /// The system beside others in one agent.
@@ -64,7 +60,7 @@ impl System {
     fn with(config: Config, registry: &Registry, alone: bool) -> Result<Self, Error> {
         let options = Options {
             withhold_until_started: alone,
-            beat_limit: Some(3 * config.interval() + BEAT_SLACK),
+            beat_limit: Some(beat_limit(&config)),
             series_limit: config.settings().pair_series_max as usize + 2,
         };
         let handle = registry.collector_with("flows", CATALOGUE, options)?;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use flow_model::ledger::Now;
+use flow_bpf::Clock;
+use flow_model::{connections::TickClock, ledger::Now};
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -32,6 +33,20 @@ pub(crate) fn now() -> Now {
 /// Whole nanoseconds, which 64 bits hold for five centuries.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What the kernel's clocks said, as plain numbers.
+pub(crate) fn tick_clock(clock: &Clock) -> TickClock {
+    TickClock {
+        tick: clock.last_tick(),
+        monotonic_ns: nanos(clock.monotonic()),
+        tick_ns: nanos(clock.tick()),
+    }
+}
+
+/// CLOCK_MONOTONIC at a tick of a flow.
+pub(crate) const fn at_tick(clock: &TickClock, tick: u32) -> Duration {
+    Duration::from_nanos(clock.monotonic_ns(tick))
 }
 
 /// Turns monotonic times into wall-clock times as of one moment.

@@ -5,7 +5,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use flow_bpf::Clock;
 use flow_model::{
     connections::{Active, Connections, TickClock},
     edge::EdgeId,
@@ -23,7 +22,7 @@ pub(crate) type Epoch = Vec<(EdgeId, FlowEntry)>;
 #[derive(Debug)]
 pub(crate) struct Watch {
     connections: Option<Connections>,
-    clock: Option<Clock>,
+    clock: Option<TickClock>,
     epoch: Epoch,
     flipped: Option<Instant>,
     graced: Option<Instant>,
@@ -53,7 +52,7 @@ impl Watch {
     }
 
     /// Starts a drain whose ticks are told by `clock`.
-    pub(crate) fn start(&mut self, clock: Clock) {
+    pub(crate) fn start(&mut self, clock: TickClock) {
         self.clock = Some(clock);
         (self.flipped, self.graced, self.cleared) = (None, None, None);
     }
@@ -109,13 +108,8 @@ impl Observer for Watch {
         let (Some(connections), Some(clock)) = (&mut self.connections, &self.clock) else {
             return;
         };
-        let clock = TickClock {
-            tick: clock.last_tick(),
-            monotonic_ns: nanos(clock.monotonic()),
-            tick_ns: nanos(clock.tick()),
-        };
         for (_, flow) in &self.epoch {
-            connections.observe(flow, &clock);
+            connections.observe(flow, clock);
         }
     }
 }

@@ -54,11 +54,7 @@ pub struct Config {
 impl Config {
     /// Listens on one address without TLS, with the usual limits.
     pub fn plain(listen: SocketAddr) -> Self {
-        Self {
-            listen: vec![listen],
-            web_config: None,
-            limits: Limits::default(),
-        }
+        Self { listen: vec![listen], web_config: None, limits: Limits::default() }
     }
 }
 
@@ -146,10 +142,7 @@ impl Admin {
 
     /// The addresses in use, with the ports that the kernel chose for port 0.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners
-            .iter()
-            .filter_map(|listener| listener.local_addr().ok())
-            .collect()
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
     /// `/metrics` and the health endpoints, to be merged with what systems serve.
@@ -167,13 +160,7 @@ impl Admin {
         let mut loops = JoinSet::new();
         for listener in self.listeners {
             let (shared, service) = (Arc::clone(&self.shared), service.clone());
-            loops.spawn(accept_loop(
-                listener,
-                shared,
-                service,
-                stop.clone(),
-                deadline,
-            ));
+            loops.spawn(accept_loop(listener, shared, service, stop.clone(), deadline));
         }
         if let Some(watch) = self.web_config {
             loops.spawn(watch.run(Arc::clone(&self.shared), stop.clone()));

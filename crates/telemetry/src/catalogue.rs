@@ -28,10 +28,7 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// A catalogue without metrics, for a collector that only has a state.
-    pub const EMPTY: Self = Self {
-        title: "",
-        metrics: &[],
-    };
+    pub const EMPTY: Self = Self { title: "", metrics: &[] };
 
     /// Every fault of this catalogue, on its own and against the names already `taken`.
     pub(crate) fn faults(&self, taken: &HashMap<&'static str, &'static str>) -> Vec<Fault> {
@@ -41,10 +38,7 @@ impl Catalogue {
             faults.extend(faults_of(metric));
             for name in sample_names(metric) {
                 if seen.insert(name, metric.name).is_some() || taken.contains_key(name) {
-                    faults.push(Fault::Duplicate {
-                        metric: metric.name,
-                        name,
-                    });
+                    faults.push(Fault::Duplicate { metric: metric.name, name });
                 }
             }
         }
@@ -53,19 +47,14 @@ impl Catalogue {
 
     /// The names that this catalogue occupies, each with the metric it stands for.
     pub(crate) fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> + use<'_> {
-        self.metrics
-            .iter()
-            .flat_map(|metric| sample_names(metric).map(|name| (name, metric.name)))
+        self.metrics.iter().flat_map(|metric| sample_names(metric).map(|name| (name, metric.name)))
     }
 }
 
 /// Writes the reference of `catalogues` as Markdown tables.
 pub fn markdown(catalogues: &[Catalogue]) -> String {
     let mut out = String::new();
-    for catalogue in catalogues
-        .iter()
-        .filter(|catalogue| !catalogue.metrics.is_empty())
-    {
+    for catalogue in catalogues.iter().filter(|catalogue| !catalogue.metrics.is_empty()) {
         out.push_str(&format!("## {}\n\n", catalogue.title));
         out.push_str("| name | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
         for metric in catalogue.metrics {
@@ -135,16 +124,10 @@ fn faults_of(metric: &'static Metric) -> Vec<Fault> {
     for (position, label) in metric.labels.iter().copied().enumerate() {
         let reserved = label.starts_with("__") || (label == "le" && metric.kind == Kind::Histogram);
         if !is_name(label, false) || reserved {
-            faults.push(Fault::Name {
-                metric: name,
-                name: label,
-            });
+            faults.push(Fault::Name { metric: name, name: label });
         }
         if metric.labels[..position].contains(&label) {
-            faults.push(Fault::Label {
-                metric: name,
-                label,
-            });
+            faults.push(Fault::Label { metric: name, label });
         }
     }
     faults
@@ -162,26 +145,14 @@ fn sample_names(metric: &'static Metric) -> impl Iterator<Item = &'static str> +
 }
 
 fn row(metric: &Metric) -> String {
-    let labels: Vec<_> = metric
-        .labels
-        .iter()
-        .map(|label| format!("`{label}`"))
-        .collect();
-    let labels = if labels.is_empty() {
-        "–".to_owned()
-    } else {
-        labels.join(", ")
-    };
+    let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+    let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
     let kind = match metric.kind {
         Kind::Info => "info",
         kind => kind.text(),
     };
     let help = metric.help.replace('|', "\\|").replace('\n', " ");
-    format!(
-        "| `{}` | {kind} | `{}` | {labels} | {help} |\n",
-        metric.name,
-        metric.unit.ucum()
-    )
+    format!("| `{}` | {kind} | `{}` | {labels} | {help} |\n", metric.name, metric.unit.ucum())
 }
 
 #[cfg(test)]
@@ -191,48 +162,29 @@ mod tests {
     use super::{Catalogue, Fault, markdown};
     use crate::metric::{Metric, Unit};
 
-    static BYTES: Metric = Metric::counter(
-        "t_bytes_total",
-        Unit::Bytes,
-        "Octets | all.",
-        &["pod", "direction"],
-    );
+    static BYTES: Metric =
+        Metric::counter("t_bytes_total", Unit::Bytes, "Octets | all.", &["pod", "direction"]);
     static STEM: Metric = Metric::gauge("t_bytes", Unit::Bytes, "Same stem.", &[]);
     static BAD: Metric = Metric::info("1bad", "", &["a", "a", "__x", "é"]);
     static UP: Metric = Metric::gauge("t_up", Unit::None, "Whether it runs.", &[]);
 
     #[test]
     fn a_gauge_must_not_take_the_stem_of_a_counter() {
-        const CLASH: Catalogue = Catalogue {
-            title: "t",
-            metrics: &[&BYTES, &STEM],
-        };
+        const CLASH: Catalogue = Catalogue { title: "t", metrics: &[&BYTES, &STEM] };
         let faults = CLASH.faults(&HashMap::new());
-        assert_eq!(
-            faults,
-            [Fault::Duplicate {
-                metric: "t_bytes",
-                name: "t_bytes"
-            }]
-        );
+        assert_eq!(faults, [Fault::Duplicate { metric: "t_bytes", name: "t_bytes" }]);
     }
 
     #[test]
     fn every_fault_is_listed_at_once() {
-        const FAULTY: Catalogue = Catalogue {
-            title: "t",
-            metrics: &[&BAD],
-        };
+        const FAULTY: Catalogue = Catalogue { title: "t", metrics: &[&BAD] };
         let faults = FAULTY.faults(&HashMap::new());
         assert_eq!(faults.len(), 6, "{faults:?}");
     }
 
     #[test]
     fn the_reference_is_a_table_for_each_system() {
-        const GOOD: Catalogue = Catalogue {
-            title: "Test",
-            metrics: &[&BYTES, &UP],
-        };
+        const GOOD: Catalogue = Catalogue { title: "Test", metrics: &[&BYTES, &UP] };
         let text = markdown(&[GOOD, Catalogue::EMPTY]);
         assert_eq!(
             text,

@@ -170,9 +170,7 @@ impl de::Visitor<'_> for Visitor {
 }
 
 fn bare(number: &str) -> DurationError {
-    DurationError::BareNumber {
-        number: number.into(),
-    }
+    DurationError::BareNumber { number: number.into() }
 }
 
 fn sum_of_parts(text: &str) -> Result<u128, DurationError> {
@@ -200,11 +198,7 @@ fn part(number: &str, unit: &str) -> Result<u128, DurationError> {
         let rest = format!("{number}{unit}").into();
         return Err(DurationError::NoNumber { rest });
     }
-    let whole = if whole.is_empty() {
-        Ok(0)
-    } else {
-        whole.parse::<u128>()
-    };
+    let whole = if whole.is_empty() { Ok(0) } else { whole.parse::<u128>() };
     let whole = whole.map_err(|_| DurationError::TooLarge)?;
     whole
         .checked_mul(scale)
@@ -292,47 +286,31 @@ mod tests {
     #[test]
     fn a_bare_number_is_refused_with_the_corrected_spelling() {
         let message = parse("25").unwrap_err().to_string();
-        assert_eq!(
-            message,
-            "25 has no unit; write 25s for seconds or 25ms for milliseconds"
-        );
-        assert!(matches!(
-            parse("1m30"),
-            Err(DurationError::BareNumber { .. })
-        ));
+        assert_eq!(message, "25 has no unit; write 25s for seconds or 25ms for milliseconds");
+        assert!(matches!(parse("1m30"), Err(DurationError::BareNumber { .. })));
     }
 
     #[test]
     fn nonsense_is_refused_by_kind() {
         assert_eq!(parse(""), Err(DurationError::Empty));
         assert_eq!(parse("-1s"), Err(DurationError::Signed));
-        assert!(matches!(
-            parse("1d"),
-            Err(DurationError::UnknownUnit { .. })
-        ));
+        assert!(matches!(parse("1d"), Err(DurationError::UnknownUnit { .. })));
         assert!(matches!(parse("s"), Err(DurationError::NoNumber { .. })));
-        assert!(matches!(
-            parse("1.2.3s"),
-            Err(DurationError::NoNumber { .. })
-        ));
+        assert!(matches!(parse("1.2.3s"), Err(DurationError::NoNumber { .. })));
         assert_eq!(parse("99999999999h"), Err(DurationError::TooLarge));
         assert_eq!(parse(&"1".repeat(100)), Err(DurationError::TooLong));
     }
 
     #[test]
     fn the_shortest_spelling_is_written() {
-        for text in [
-            "0s", "25s", "1m30s", "1h", "1h1s", "500ms", "1.5s", "2.5ms", "7us", "9ns",
-        ] {
+        for text in ["0s", "25s", "1m30s", "1h", "1h1s", "500ms", "1.5s", "2.5ms", "7us", "9ns"] {
             assert_eq!(parse(text).unwrap().to_string(), text);
         }
     }
 
     #[test]
     fn a_number_in_a_document_is_refused_with_the_corrected_spelling() {
-        let error = serde_json::from_str::<GoDuration>("25")
-            .unwrap_err()
-            .to_string();
+        let error = serde_json::from_str::<GoDuration>("25").unwrap_err().to_string();
         assert!(error.contains("write 25s"), "{error}");
         assert_eq!(
             serde_json::from_str::<GoDuration>("\"25s\"").unwrap(),

@@ -31,11 +31,7 @@ impl Format {
         let text = accept::best(&offers, |offer| offer.is_text())
             .or_else(|| accept::best(&offers, |offer| offer.is_any()))
             .unwrap_or(0);
-        if open > 0 && open >= text {
-            Self::OpenMetrics
-        } else {
-            Self::Text
-        }
+        if open > 0 && open >= text { Self::OpenMetrics } else { Self::Text }
     }
 
     /// The `Content-Type` of the format.

@@ -33,10 +33,7 @@ static LINES: Metric = Metric::counter(
 );
 
 /// Metrics of the logs.
-pub(crate) const CATALOGUE: Catalogue = Catalogue {
-    title: "Logs",
-    metrics: &[&LINES],
-};
+pub(crate) const CATALOGUE: Catalogue = Catalogue { title: "Logs", metrics: &[&LINES] };
 
 /// How lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,23 +80,13 @@ impl Logs {
         config: &Config,
         sink: impl Write + Send + 'static,
     ) -> Result<(Dispatch, Self), LogsError> {
-        let directives = config
-            .directives
-            .as_deref()
-            .filter(|text| !text.trim().is_empty());
+        let directives = config.directives.as_deref().filter(|text| !text.trim().is_empty());
         let filter = filter(config.level, directives)?;
         let (filter, handle) = reload::Layer::new(filter);
         let queue = Queue::start(sink).map_err(|source| LogsError::Thread { source })?;
         let lines = lines(config, &queue).with_filter(filter);
         let dispatch = Dispatch::new(Registry::default().with(lines));
-        Ok((
-            dispatch,
-            Self {
-                queue,
-                filter: handle,
-                overridden: directives.is_some(),
-            },
-        ))
+        Ok((dispatch, Self { queue, filter: handle, overridden: directives.is_some() }))
     }
 
     /// Changes the level, as after a reload; `RUST_LOG` keeps overriding it.
@@ -184,9 +171,7 @@ fn filter(level: Level, directives: Option<&str>) -> Result<EnvFilter, LogsError
         return Ok(plain(level));
     };
     let builder = EnvFilter::builder().with_default_directive(LevelFilter::ERROR.into());
-    builder
-        .parse(directives)
-        .map_err(|source| LogsError::Directives { source })
+    builder.parse(directives).map_err(|source| LogsError::Directives { source })
 }
 
 /// The level for everything, except for transports that log every frame.
@@ -195,9 +180,7 @@ fn plain(level: Level) -> EnvFilter {
     if level <= Level::INFO {
         return all;
     }
-    let quiet = TRANSPORTS
-        .iter()
-        .filter_map(|name| format!("{name}=info").parse().ok());
+    let quiet = TRANSPORTS.iter().filter_map(|name| format!("{name}=info").parse().ok());
     quiet.fold(all, EnvFilter::add_directive)
 }
 

@@ -35,13 +35,7 @@ impl Metric {
         help: &'static str,
         labels: &'static [&'static str],
     ) -> Self {
-        Self {
-            name,
-            kind: Kind::Counter,
-            unit,
-            help,
-            labels,
-        }
+        Self { name, kind: Kind::Counter, unit, help, labels }
     }
 
     /// A number that goes up and down.
@@ -51,13 +45,7 @@ impl Metric {
         help: &'static str,
         labels: &'static [&'static str],
     ) -> Self {
-        Self {
-            name,
-            kind: Kind::Gauge,
-            unit,
-            help,
-            labels,
-        }
+        Self { name, kind: Kind::Gauge, unit, help, labels }
     }
 
     /// A distribution in buckets.
@@ -67,13 +55,7 @@ impl Metric {
         help: &'static str,
         labels: &'static [&'static str],
     ) -> Self {
-        Self {
-            name,
-            kind: Kind::Histogram,
-            unit,
-            help,
-            labels,
-        }
+        Self { name, kind: Kind::Histogram, unit, help, labels }
     }
 
     /// Facts in labels, with the constant value 1; the name ends in `_info`.
@@ -82,13 +64,7 @@ impl Metric {
         help: &'static str,
         labels: &'static [&'static str],
     ) -> Self {
-        Self {
-            name,
-            kind: Kind::Info,
-            unit: Unit::None,
-            help,
-            labels,
-        }
+        Self { name, kind: Kind::Info, unit: Unit::None, help, labels }
     }
 
     /// The name without the suffix that its kind demands in text formats.
@@ -231,20 +207,12 @@ pub struct Family {
 impl Family {
     /// An empty reading.
     pub const fn new(metric: &'static Metric) -> Self {
-        Self {
-            metric,
-            points: Vec::new(),
-            malformed: 0,
-        }
+        Self { metric, points: Vec::new(), malformed: 0 }
     }
 
     /// An empty reading with room for `series` points.
     pub fn with_capacity(metric: &'static Metric, series: usize) -> Self {
-        Self {
-            metric,
-            points: Vec::with_capacity(series),
-            malformed: 0,
-        }
+        Self { metric, points: Vec::with_capacity(series), malformed: 0 }
     }
 
     /// The reading of a metric that has no labels.
@@ -259,11 +227,7 @@ impl Family {
     /// A point that does not fit the metric (number of labels, kind of value) is left out
     /// and counted as dropped by the registry.
     pub fn push<const N: usize>(&mut self, labels: [LabelValue; N], value: impl Into<Value>) {
-        self.add(Point {
-            labels: labels.into(),
-            value: value.into(),
-            created: None,
-        });
+        self.add(Point { labels: labels.into(), value: value.into(), created: None });
     }
 
     /// Adds a series that began to count at `created`.
@@ -274,21 +238,13 @@ impl Family {
         created: SystemTime,
     ) {
         let (labels, value) = (labels.into(), value.into());
-        self.add(Point {
-            labels,
-            value,
-            created: Some(created),
-        });
+        self.add(Point { labels, value, created: Some(created) });
     }
 
     /// Adds a series that was built elsewhere, under the rules of [`Family::push`].
     pub fn add(&mut self, point: Point) {
         let fits = point.labels.len() == self.metric.labels.len() && self.suits(&point.value);
-        debug_assert!(
-            fits,
-            "{} was given a point that it does not describe",
-            self.metric.name
-        );
+        debug_assert!(fits, "{} was given a point that it does not describe", self.metric.name);
         if fits {
             self.points.push(point);
         } else {
@@ -301,8 +257,7 @@ impl Family {
     pub(crate) fn settle(&mut self, limit: usize, known: impl Fn(&[LabelValue]) -> bool) -> u64 {
         let offered = self.points.len();
         self.points.sort_by(|a, b| a.labels.cmp(&b.labels));
-        self.points
-            .dedup_by(|later, earlier| later.labels == earlier.labels);
+        self.points.dedup_by(|later, earlier| later.labels == earlier.labels);
         if self.points.len() > limit {
             // Stable: known series keep label order, then newcomers in label order.
             self.points.sort_by_key(|point| !known(&point.labels));
@@ -346,11 +301,7 @@ mod tests {
     }
 
     fn names(family: &Family) -> Vec<&str> {
-        family
-            .points()
-            .iter()
-            .map(|point| point.labels[0].as_str())
-            .collect()
+        family.points().iter().map(|point| point.labels[0].as_str()).collect()
     }
 
     #[test]
@@ -376,13 +327,7 @@ mod tests {
     #[test]
     fn the_stem_is_the_name_without_its_kind() {
         assert_eq!(PACKETS.stem(), "t_packets");
-        assert_eq!(
-            Metric::info("t_build_info", "Build.", &[]).stem(),
-            "t_build"
-        );
-        assert_eq!(
-            Metric::gauge("t_total", Unit::None, "Odd.", &[]).stem(),
-            "t_total"
-        );
+        assert_eq!(Metric::info("t_build_info", "Build.", &[]).stem(), "t_build");
+        assert_eq!(Metric::gauge("t_total", Unit::None, "Odd.", &[]).stem(), "t_total");
     }
 }

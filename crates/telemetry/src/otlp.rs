@@ -157,14 +157,10 @@ impl Exporter {
         };
         let requests = encode::requests(&snapshot.families(), &scene);
         drop(snapshot);
-        self.counters
-            .begin(requests.iter().map(|request| request.points).sum());
+        self.counters.begin(requests.iter().map(|request| request.points).sum());
         let mut backoff = Backoff::new(Instant::now());
         for request in &requests {
-            if let Err(loss) = self
-                .deliver(&request.message, request.points, &mut backoff)
-                .await
-            {
+            if let Err(loss) = self.deliver(&request.message, request.points, &mut backoff).await {
                 self.counters.lose(loss, request.points);
                 if loss == Loss::Expired {
                     self.counters.lose_pending(Loss::Expired);
@@ -210,24 +206,13 @@ impl Exporter {
                 Transport::Grpc(sender) => sender.send(message).await,
             }
         };
-        timeout(self.timeout, attempt)
-            .await
-            .unwrap_or(Err(Failure::transient("timeout")))
+        timeout(self.timeout, attempt).await.unwrap_or(Err(Failure::transient("timeout")))
     }
 
     fn report(&self, failure: &Failure) {
-        if let Some(suppressed) = self
-            .limit
-            .admit("otlp.failed", failure.reason, Instant::now())
-        {
+        if let Some(suppressed) = self.limit.admit("otlp.failed", failure.reason, Instant::now()) {
             let (reason, retry) = (failure.reason, failure.transient);
-            tracing::warn!(
-                event = "otlp.failed",
-                reason,
-                retry,
-                suppressed,
-                "Push not accepted"
-            );
+            tracing::warn!(event = "otlp.failed", reason, retry, suppressed, "Push not accepted");
         }
     }
 }

@@ -34,12 +34,7 @@ pub fn router() -> Router {
 /// Limits of a listener that lets the longest profile end.
 pub fn limits() -> Limits {
     let handler = Duration::from_secs(LONGEST + 15);
-    Limits {
-        connections: 8,
-        handler,
-        idle: handler * 2,
-        ..Limits::default()
-    }
+    Limits { connections: 8, handler, idle: handler * 2, ..Limits::default() }
 }
 
 #[derive(Deserialize)]
@@ -83,11 +78,7 @@ async fn heap() -> Response {
 /// As Go does: the arguments, separated by zero octets.
 async fn cmdline() -> Response {
     match std::fs::read("/proc/self/cmdline") {
-        Ok(octets) => octets
-            .strip_suffix(b"\0")
-            .unwrap_or(&octets)
-            .to_vec()
-            .into_response(),
+        Ok(octets) => octets.strip_suffix(b"\0").unwrap_or(&octets).to_vec().into_response(),
         Err(_) => StatusCode::NOT_FOUND.into_response(),
     }
 }
@@ -95,14 +86,9 @@ async fn cmdline() -> Response {
 async fn sample(duration: Duration) -> Result<Vec<u8>, ProfileError> {
     // Unwinding through these libraries inside a signal can take a lock twice.
     let blocked = ["libc", "libgcc", "pthread", "vdso"];
-    let guard = ProfilerGuardBuilder::default()
-        .frequency(FREQUENCY)
-        .blocklist(&blocked)
-        .build()?;
+    let guard = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&blocked).build()?;
     sleep(duration).await;
-    tokio::task::spawn_blocking(move || encode(&guard))
-        .await
-        .map_err(|_| ProfileError::Panicked)?
+    tokio::task::spawn_blocking(move || encode(&guard)).await.map_err(|_| ProfileError::Panicked)?
 }
 
 fn encode(guard: &ProfilerGuard<'_>) -> Result<Vec<u8>, ProfileError> {
@@ -115,14 +101,8 @@ fn encode(guard: &ProfilerGuard<'_>) -> Result<Vec<u8>, ProfileError> {
 
 fn file(octets: Vec<u8>) -> Response {
     let headers = [
-        (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/octet-stream"),
-        ),
-        (
-            header::CONTENT_DISPOSITION,
-            HeaderValue::from_static("attachment; filename=\"profile\""),
-        ),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"profile\"")),
     ];
     (headers, octets).into_response()
 }

@@ -71,9 +71,7 @@ impl Registry {
             reloads: Reloads::default(),
             entries: RwLock::default(),
         };
-        let registry = Self {
-            inner: Arc::new(inner),
-        };
+        let registry = Self { inner: Arc::new(inner) };
         registry.bring(own::CATALOGUE, Arc::new(Own::new(build)));
         registry.bring(process::CATALOGUE, Arc::new(process::Process::detect()));
         registry
@@ -95,16 +93,8 @@ impl Registry {
         catalogue: Catalogue,
         options: Options,
     ) -> Result<CollectorHandle, RegistryError> {
-        let mut entries = self
-            .inner
-            .entries
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        if entries
-            .collectors
-            .iter()
-            .any(|collector| collector.name() == name)
-        {
+        let mut entries = self.inner.entries.write().unwrap_or_else(PoisonError::into_inner);
+        if entries.collectors.iter().any(|collector| collector.name() == name) {
             return Err(RegistryError::CollectorTwice { name });
         }
         entries.claim(name, catalogue)?;
@@ -120,11 +110,7 @@ impl Registry {
         catalogue: Catalogue,
         source: Arc<dyn Source>,
     ) -> Result<(), RegistryError> {
-        let mut entries = self
-            .inner
-            .entries
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.inner.entries.write().unwrap_or_else(PoisonError::into_inner);
         entries.claim(name, catalogue)?;
         entries.sources.push(source);
         Ok(())
@@ -137,11 +123,7 @@ impl Registry {
 
     /// Everything that is known now, consistent for each collector.
     pub fn snapshot(&self) -> Snapshot {
-        let entries = self
-            .inner
-            .entries
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
         let mut parts: Vec<_> = entries.collectors.iter().map(|c| c.snapshot()).collect();
         let mut about = own::collectors(&entries.collectors);
         let sources = entries.sources.clone();
@@ -157,57 +139,25 @@ impl Registry {
 
     /// The first collector that still withholds `/metrics` because it has not started.
     pub fn withheld_by(&self) -> Option<&'static str> {
-        let entries = self
-            .inner
-            .entries
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        entries
-            .collectors
-            .iter()
-            .find(|c| c.withholds())
-            .map(|c| c.name())
+        let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
+        entries.collectors.iter().find(|c| c.withholds()).map(|c| c.name())
     }
 
     /// Whether every condition that collectors declared is met.
     pub fn readiness(&self) -> Health {
-        let entries = self
-            .inner
-            .entries
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        Health::of(
-            entries
-                .collectors
-                .iter()
-                .flat_map(|c| c.readiness())
-                .collect(),
-        )
+        let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
+        Health::of(entries.collectors.iter().flat_map(|c| c.readiness()).collect())
     }
 
     /// Whether every collector that beats has done so within its limit before `now`.
     pub fn liveness(&self, now: Instant) -> Health {
-        let entries = self
-            .inner
-            .entries
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
-        Health::of(
-            entries
-                .collectors
-                .iter()
-                .filter_map(|c| c.liveness(now))
-                .collect(),
-        )
+        let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
+        Health::of(entries.collectors.iter().filter_map(|c| c.liveness(now)).collect())
     }
 
     /// Every catalogue that was registered, for reference and for look-ups.
     pub fn catalogues(&self) -> Vec<Catalogue> {
-        let entries = self
-            .inner
-            .entries
-            .read()
-            .unwrap_or_else(PoisonError::into_inner);
+        let entries = self.inner.entries.read().unwrap_or_else(PoisonError::into_inner);
         entries.catalogues.clone()
     }
 
@@ -218,18 +168,13 @@ impl Registry {
 
     fn bring(&self, catalogue: Catalogue, source: Arc<dyn Source>) {
         let brought = self.source("telemetry", catalogue, source);
-        debug_assert!(
-            brought.is_ok(),
-            "own catalogues are tested to be faultless: {brought:?}"
-        );
+        debug_assert!(brought.is_ok(), "own catalogues are tested to be faultless: {brought:?}");
     }
 }
 
 impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Registry")
-            .field("started", &self.inner.started)
-            .finish_non_exhaustive()
+        f.debug_struct("Registry").field("started", &self.inner.started).finish_non_exhaustive()
     }
 }
 
@@ -249,10 +194,7 @@ impl Snapshot {
 
     /// The family of that name, if it was published.
     pub fn family(&self, name: &str) -> Option<&Family> {
-        self.parts
-            .iter()
-            .flat_map(|part| part.iter())
-            .find(|f| f.metric().name == name)
+        self.parts.iter().flat_map(|part| part.iter()).find(|f| f.metric().name == name)
     }
 }
 

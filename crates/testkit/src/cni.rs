@@ -116,14 +116,8 @@ impl Network {
         default_route: bool,
     ) -> Result<Self, CniError> {
         let store = store()?;
-        let ranges: Vec<_> = subnets
-            .iter()
-            .map(|s| json!([{ "subnet": s.to_string() }]))
-            .collect();
-        let routes: Vec<_> = subnets
-            .iter()
-            .map(|s| json!({ "dst": everything(*s) }))
-            .collect();
+        let ranges: Vec<_> = subnets.iter().map(|s| json!([{ "subnet": s.to_string() }])).collect();
+        let routes: Vec<_> = subnets.iter().map(|s| json!({ "dst": everything(*s) })).collect();
         let mut ipam = json!({ "type": "host-local", "dataDir": store.path(), "ranges": ranges });
         if let (true, Some(ipam)) = (default_route, ipam.as_object_mut()) {
             ipam.insert("routes".to_owned(), Value::from(routes));
@@ -137,18 +131,10 @@ impl Network {
     fn make(node: &Place, plugin: &str, mut config: Value, store: TempDir) -> Self {
         if let Some(config) = config.as_object_mut() {
             config.insert("cniVersion".to_owned(), Value::from(VERSION));
-            config.insert(
-                "name".to_owned(),
-                Value::from(format!("{}-{plugin}", node.name())),
-            );
+            config.insert("name".to_owned(), Value::from(format!("{}-{plugin}", node.name())));
             config.insert("type".to_owned(), Value::from(plugin));
         }
-        Self {
-            node: node.clone(),
-            plugin: plugin.to_owned(),
-            config,
-            _store: store,
-        }
+        Self { node: node.clone(), plugin: plugin.to_owned(), config, _store: store }
     }
 }
 
@@ -178,12 +164,7 @@ impl Attachment<'_> {
     ///
     /// Plugins list a bridge, if any, before the veth.
     pub fn host_device(&self) -> Option<Device> {
-        let outside = self
-            .result
-            .interfaces
-            .iter()
-            .rev()
-            .find(|i| i.sandbox.is_none());
+        let outside = self.result.interfaces.iter().rev().find(|i| i.sandbox.is_none());
         outside.map(|i| Device::named(&self.network.node, &i.name))
     }
 
@@ -203,12 +184,7 @@ impl Attachment<'_> {
     }
 
     fn call(&self, command: &'static str) -> Result<Finished, CniError> {
-        let Network {
-            node,
-            plugin,
-            config,
-            ..
-        } = self.network;
+        let Network { node, plugin, config, .. } = self.network;
         let program: PathBuf = Path::new(Network::PLUGINS).join(plugin);
         let call = node
             .command(program)
@@ -222,19 +198,9 @@ impl Attachment<'_> {
         if finished.status.success() {
             return Ok(finished);
         }
-        let Refusal {
-            code,
-            msg: message,
-            details,
-        } = finished.json()?;
+        let Refusal { code, msg: message, details } = finished.json()?;
         let plugin = plugin.clone();
-        Err(CniError::Refused {
-            plugin,
-            command,
-            code,
-            message,
-            details,
-        })
+        Err(CniError::Refused { plugin, command, code, message, details })
     }
 }
 
@@ -260,10 +226,7 @@ pub struct AddResult {
 
 impl AddResult {
     fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.ips
-            .iter()
-            .filter_map(|ip| ip.address.parse::<Cidr>().ok())
-            .map(Cidr::address)
+        self.ips.iter().filter_map(|ip| ip.address.parse::<Cidr>().ok()).map(Cidr::address)
     }
 }
 
@@ -306,9 +269,7 @@ fn absent_if_empty<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<S
 }
 
 fn store() -> Result<TempDir, CniError> {
-    Owner::current()
-        .and_then(Owner::scratch)
-        .map_err(|source| CniError::Store { source })
+    Owner::current().and_then(Owner::scratch).map_err(|source| CniError::Store { source })
 }
 
 const fn everything(like: Cidr) -> &'static str {
@@ -337,11 +298,7 @@ mod tests {
     #[test]
     fn an_answer_tells_devices_of_node_and_pod_apart() {
         let result: AddResult = serde_json::from_str(ANSWER).unwrap();
-        let sandboxes: Vec<_> = result
-            .interfaces
-            .iter()
-            .map(|i| i.sandbox.as_deref())
-            .collect();
+        let sandboxes: Vec<_> = result.interfaces.iter().map(|i| i.sandbox.as_deref()).collect();
         assert_eq!(sandboxes, [None, None, Some("/run/netns/pod")]);
         let addresses: Vec<_> = result.addresses().map(|a| a.to_string()).collect();
         assert_eq!(addresses, ["10.1.0.5", "fd00::5"]);
@@ -353,10 +310,7 @@ mod tests {
         let subnet = "10.1.0.0/24".parse().unwrap();
         let network = Network::bridge(&node, "cni0", &[subnet]).unwrap();
         assert_eq!(network.config["type"], "bridge");
-        assert_eq!(
-            network.config["ipam"]["ranges"][0][0]["subnet"],
-            "10.1.0.0/24"
-        );
+        assert_eq!(network.config["ipam"]["ranges"][0][0]["subnet"], "10.1.0.0/24");
         assert_eq!(network.config["ipam"]["routes"][0]["dst"], "0.0.0.0/0");
     }
 }

@@ -27,9 +27,7 @@ pub struct FakeRoot {
 impl FakeRoot {
     /// An empty tree.
     pub fn new() -> io::Result<Self> {
-        Ok(Self {
-            directory: Owner::current()?.scratch()?,
-        })
+        Ok(Self { directory: Owner::current()?.scratch()? })
     }
 
     /// Adds or replaces a file, with the directories above it.
@@ -65,9 +63,7 @@ impl FakeRoot {
     }
 
     fn place(&self, path: &str) -> io::Result<PathBuf> {
-        let inside = Path::new(path)
-            .components()
-            .all(|c| matches!(c, Component::Normal(_)));
+        let inside = Path::new(path).components().all(|c| matches!(c, Component::Normal(_)));
         if !inside || path.is_empty() {
             let text = format!("{path:?} leaves the tree; give a path relative to its root");
             return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
@@ -86,10 +82,7 @@ mod tests {
 
     #[test]
     fn the_tree_goes_with_its_guard() {
-        let root = FakeRoot::new()
-            .unwrap()
-            .file("sys/class/net/eth0/ifindex", "3\n")
-            .unwrap();
+        let root = FakeRoot::new().unwrap().file("sys/class/net/eth0/ifindex", "3\n").unwrap();
         let path = root.path().to_owned();
         assert!(path.join("sys/class/net/eth0/ifindex").exists());
         drop(root);
@@ -100,22 +93,13 @@ mod tests {
     fn paths_out_of_the_tree_are_refused() {
         for path in ["/etc/passwd", "../x", "a/../../x", ""] {
             let refused = FakeRoot::new().unwrap().file(path, "x");
-            assert_eq!(
-                refused.unwrap_err().kind(),
-                io::ErrorKind::InvalidInput,
-                "{path}"
-            );
+            assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::InvalidInput, "{path}");
         }
     }
 
     #[test]
     fn removing_a_link_leaves_its_target() {
-        let root = FakeRoot::new()
-            .unwrap()
-            .file("a/b", "x")
-            .unwrap()
-            .link("l", "a")
-            .unwrap();
+        let root = FakeRoot::new().unwrap().file("a/b", "x").unwrap().link("l", "a").unwrap();
         root.remove("l").unwrap();
         assert!(root.path().join("a/b").exists());
         root.remove("a").unwrap();

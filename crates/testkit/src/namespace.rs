@@ -81,9 +81,7 @@ impl Namespace {
     /// Makes an empty namespace; `label` is the readable part of its name.
     pub fn create(label: &str) -> Result<Self, NamespaceError> {
         if !is_label(label) {
-            return Err(NamespaceError::Label {
-                label: label.to_owned(),
-            });
+            return Err(NamespaceError::Label { label: label.to_owned() });
         }
         let owner = Owner::current().map_err(|source| NamespaceError::Owner { source })?;
         will::write(owner).map_err(|source| NamespaceError::Will { source })?;
@@ -91,9 +89,7 @@ impl Namespace {
         let name = format!("{}{number}-{label}", owner.prefix());
         add(&name)?;
         // From here on the guard removes it, also when the rest fails.
-        let made = Self {
-            place: Place::named(&name),
-        };
+        let made = Self { place: Place::named(&name) };
         made.prepare()?;
         Ok(made)
     }
@@ -144,9 +140,7 @@ impl Deref for Namespace {
 fn add(name: &str) -> Result<(), NamespaceError> {
     let mut attempts = ATTEMPTS;
     loop {
-        let added = Command::new("ip")
-            .args(["netns", "add", name])
-            .succeed(COMMAND_DEADLINE);
+        let added = Command::new("ip").args(["netns", "add", name]).succeed(COMMAND_DEADLINE);
         attempts -= 1;
         match added {
             Ok(_) => return Ok(()),
@@ -188,10 +182,7 @@ mod tests {
     fn a_label_that_could_leave_the_directory_is_refused() {
         for label in ["", "../etc", "a/b", "Pod", "a b", &"x".repeat(33)] {
             assert!(!is_label(label), "{label} must not be a label");
-            assert!(matches!(
-                Namespace::create(label),
-                Err(NamespaceError::Label { .. })
-            ));
+            assert!(matches!(Namespace::create(label), Err(NamespaceError::Label { .. })));
         }
         assert!(is_label("pod-a1"));
     }

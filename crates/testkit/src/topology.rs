@@ -45,10 +45,7 @@ impl Veth {
             "netns",
             &other_path,
         ])?;
-        let pair = Self {
-            near: Device::named(place, name),
-            far: Device::named(other, peer),
-        };
+        let pair = Self { near: Device::named(place, name), far: Device::named(other, peer) };
         pair.ends().into_iter().try_for_each(Device::up)?;
         Ok(pair)
     }
@@ -60,9 +57,7 @@ impl Veth {
 
     /// Switches segmentation offload of both ends.
     pub fn segmentation(&self, setting: Segmentation) -> Result<(), ProcessError> {
-        self.ends()
-            .into_iter()
-            .try_for_each(|end| end.segmentation(setting))
+        self.ends().into_iter().try_for_each(|end| end.segmentation(setting))
     }
 }
 
@@ -88,12 +83,7 @@ impl Place {
 
     /// Adds a tunnel to another node.
     pub fn vxlan(&self, name: &str, tunnel: Vxlan) -> Result<Device, ProcessError> {
-        let Vxlan {
-            id,
-            local,
-            remote,
-            port,
-        } = tunnel;
+        let Vxlan { id, local, remote, port } = tunnel;
         let (id, local) = (id.to_string(), local.to_string());
         let (remote, port) = (remote.to_string(), port.to_string());
         self.ip([
@@ -138,8 +128,7 @@ impl Place {
 
     /// Adds a route to what is directly reachable through `device`.
     pub fn link_route(&self, to: Cidr, device: &Device) -> Result<(), ProcessError> {
-        self.ip(["route", "add", &to.to_string(), "dev", device.name()])
-            .map(drop)
+        self.ip(["route", "add", &to.to_string(), "dev", device.name()]).map(drop)
     }
 
     /// Makes the namespace a router for both families.

@@ -75,10 +75,7 @@ impl Amount {
 
     /// The difference to an `earlier` amount, nothing if either part fell.
     pub const fn since(self, earlier: Self) -> Option<Self> {
-        match (
-            self.packets.checked_sub(earlier.packets),
-            self.bytes.checked_sub(earlier.bytes),
-        ) {
+        match (self.packets.checked_sub(earlier.packets), self.bytes.checked_sub(earlier.bytes)) {
             (Some(packets), Some(bytes)) => Some(Self { packets, bytes }),
             _ => None,
         }

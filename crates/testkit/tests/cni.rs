@@ -1,9 +1,6 @@
 //! The real network plugins attach and detach pods inside a node's namespace.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 use std::time::Duration;
 
@@ -34,18 +31,8 @@ fn assert_pods_talk(network: &Network) {
             target: (target, 0).into(),
             lifetime: SOON,
         };
-        let load = Load::Datagrams {
-            sizes: vec![64],
-            rate: None,
-            limit: Some(10),
-        };
-        assert!(
-            Generator::start(&load, &path)
-                .unwrap()
-                .finish(SOON)
-                .unwrap()
-                .is_lossless()
-        );
+        let load = Load::Datagrams { sizes: vec![64], rate: None, limit: Some(10) };
+        assert!(Generator::start(&load, &path).unwrap().finish(SOON).unwrap().is_lossless());
     }
     let (device, host) = (one.device(), one.host_device());
     one.remove().unwrap();
@@ -126,12 +113,7 @@ fn a_refusal_comes_with_the_plugins_words() {
     let nothing = Device::named(&node, "nothing0");
     let network = Network::host_device(&node, &nothing, &subnets()).unwrap();
     let error = network.add(&pod, "eth0").unwrap_err();
-    let CniError::Refused {
-        command, message, ..
-    } = &error
-    else {
-        panic!("{error}")
-    };
+    let CniError::Refused { command, message, .. } = &error else { panic!("{error}") };
     assert_eq!((*command, message.is_empty()), ("ADD", false));
     assert!(error.to_string().contains(message.as_str()), "{error}");
 }

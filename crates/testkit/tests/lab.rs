@@ -1,9 +1,6 @@
 //! The demonstration laboratory comes and goes as a whole.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -17,24 +14,14 @@ use testkit::proc::Command;
 const SOON: Duration = Duration::from_secs(20);
 
 fn links_of_the_host() -> String {
-    let links = Command::new("ip")
-        .args(["-o", "link", "show"])
-        .succeed(SOON)
-        .unwrap()
-        .text();
-    let routes = Command::new("ip")
-        .args(["route", "show", "table", "all"])
-        .succeed(SOON)
-        .unwrap();
+    let links = Command::new("ip").args(["-o", "link", "show"]).succeed(SOON).unwrap().text();
+    let routes = Command::new("ip").args(["route", "show", "table", "all"]).succeed(SOON).unwrap();
     links + &routes.text()
 }
 
 fn files(lab: &Lab) -> Vec<PathBuf> {
     let nodes = lab.nodes().iter().map(|node| node.namespace.path());
-    nodes
-        .chain(lab.pods().map(|pod| pod.namespace.path()))
-        .map(PathBuf::from)
-        .collect()
+    nodes.chain(lab.pods().map(|pod| pod.namespace.path())).map(PathBuf::from).collect()
 }
 
 #[test]
@@ -50,11 +37,7 @@ fn it_leaves_no_trace_and_never_touches_the_host() {
     drop(lab);
     assert!(!files.iter().any(|file| file.exists()));
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(
-        !files
-            .iter()
-            .any(|file| mounts.contains(file.to_str().unwrap()))
-    );
+    assert!(!files.iter().any(|file| mounts.contains(file.to_str().unwrap())));
     assert_eq!(links_of_the_host(), before);
 }
 
@@ -84,10 +67,5 @@ fn it_tells_what_stands_where() {
     assert_eq!(a2.host_device.name(), "veth-a2");
     assert_eq!(a2.host_device.place(), lab.node_a().namespace.place());
     let addresses = a2.device.addresses().unwrap();
-    assert!(
-        a2.addresses
-            .both()
-            .iter()
-            .all(|address| addresses.contains(address))
-    );
+    assert!(a2.addresses.both().iter().all(|address| addresses.contains(address)));
 }

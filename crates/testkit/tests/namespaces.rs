@@ -1,9 +1,6 @@
 //! Guards leave nothing behind, whatever ends them.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,9 +22,7 @@ fn a_namespace_is_a_different_one_and_goes_on_drop() {
     let namespace = Namespace::create("guard").unwrap();
     let path = namespace.path().to_owned();
     assert_ne!(namespace.inode().unwrap(), here);
-    let inside = namespace
-        .run(|| fs::metadata("/proc/thread-self/ns/net").unwrap().ino())
-        .unwrap();
+    let inside = namespace.run(|| fs::metadata("/proc/thread-self/ns/net").unwrap().ino()).unwrap();
     assert_eq!(inside, namespace.inode().unwrap());
     drop(namespace);
     assert_is_gone(&path);
@@ -72,9 +67,7 @@ fn parallel_tests_do_not_meet() {
         let made: Vec<_> = (0..8)
             .map(|_| scope.spawn(|| Namespace::create("same").unwrap().name().to_owned()))
             .collect();
-        made.into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        made.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(names.len(), 8);
 }
@@ -103,18 +96,10 @@ fn loopback_works_inside_and_is_not_the_hosts() {
 fn a_command_runs_inside_without_a_process_in_between() {
     let namespace = Namespace::create("command").unwrap();
     let child = namespace.command("sleep").arg("300").spawn().unwrap();
-    let entered = fs::metadata(format!("/proc/{}/ns/net", child.id()))
-        .unwrap()
-        .ino();
+    let entered = fs::metadata(format!("/proc/{}/ns/net", child.id())).unwrap().ino();
     assert_eq!(entered, namespace.inode().unwrap());
     let stat = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-    let parent = stat
-        .rsplit_once(')')
-        .unwrap()
-        .1
-        .split_whitespace()
-        .nth(1)
-        .unwrap();
+    let parent = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap();
     assert_eq!(parent, std::process::id().to_string());
 }
 
@@ -125,14 +110,9 @@ fn a_setting_of_the_namespace_is_not_the_hosts() {
     let host = fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap();
     let namespace = Namespace::create("setting").unwrap();
     namespace.set_sysctl(name, "33").unwrap();
-    let inside = namespace
-        .run(|| fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl"))
-        .unwrap();
+    let inside = namespace.run(|| fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl")).unwrap();
     assert_eq!(inside.unwrap(), "33\n");
-    assert_eq!(
-        fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap(),
-        host
-    );
+    assert_eq!(fs::read_to_string("/proc/sys/net/ipv4/ip_default_ttl").unwrap(), host);
     assert!(namespace.set_sysctl("kernel/panic", "1").is_err());
 }
 
@@ -159,11 +139,7 @@ fn a_killed_process_leaves_nothing_behind() {
         let scratch = tempfile::tempdir().unwrap();
         let ready = scratch.path().join("ready");
         let mut victim = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "a_killed_process_leaves_nothing_behind",
-                "--include-ignored",
-            ])
+            .args(["--exact", "a_killed_process_leaves_nothing_behind", "--include-ignored"])
             .env(VICTIM, &ready)
             .spawn()
             .unwrap();
@@ -174,13 +150,7 @@ fn a_killed_process_leaves_nothing_behind() {
         assert!(is_running(child));
         victim.signal(signal).unwrap();
         victim.wait(SOON).unwrap();
-        let prefix = path
-            .rsplit_once('/')
-            .unwrap()
-            .1
-            .split_once("0-victim")
-            .unwrap()
-            .0;
+        let prefix = path.rsplit_once('/').unwrap().1.split_once("0-victim").unwrap().0;
         wait_until("end of everything", SOON, || {
             !Path::new(path).exists() && !is_running(child) && scratch_of(prefix) == 0
         })
@@ -201,19 +171,13 @@ fn a_sweep_takes_what_dead_processes_left_and_nothing_else() {
     assert_eq!(pid, std::process::id().to_string());
     let owner = format!("{pid_namespace}-{}-{started}", dead.id());
     let orphan = Place::named(&format!("fathom-lab-{owner}-0-orphan"));
-    Command::new("ip")
-        .args(["netns", "add", orphan.name()])
-        .succeed(SOON)
-        .unwrap();
+    Command::new("ip").args(["netns", "add", orphan.name()]).succeed(SOON).unwrap();
     let mut child = Command::new("env")
         .arg(format!("FATHOM_LAB_OWNER={owner}"))
         .args(["sleep", "300"])
         .spawn()
         .unwrap();
-    wait_until("start of sleep", SOON, || {
-        command_line(child.id()).starts_with("sleep")
-    })
-    .unwrap();
+    wait_until("start of sleep", SOON, || command_line(child.id()).starts_with("sleep")).unwrap();
 
     sweep().unwrap();
     assert_is_gone(orphan.path());
@@ -227,11 +191,7 @@ fn be_killed(ready: &Path) -> ! {
     let namespace = Namespace::create("victim").unwrap();
     let child = namespace.command("sleep").arg("300").spawn().unwrap();
     let written = ready.with_extension("part");
-    fs::write(
-        &written,
-        format!("{}\n{}", namespace.path().display(), child.id()),
-    )
-    .unwrap();
+    fs::write(&written, format!("{}\n{}", namespace.path().display(), child.id())).unwrap();
     fs::rename(written, ready).unwrap();
     // Bounded, should nobody come.
     wait_until("death", Duration::from_secs(60), || false).unwrap();
@@ -241,19 +201,13 @@ fn be_killed(ready: &Path) -> ! {
 fn assert_is_gone(path: &Path) {
     assert!(!path.exists(), "{} is left", path.display());
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    assert!(
-        !mounts.contains(path.to_str().unwrap()),
-        "{} is still mounted",
-        path.display()
-    );
+    assert!(!mounts.contains(path.to_str().unwrap()), "{} is still mounted", path.display());
 }
 
 fn threads_inside(place: &Place) -> usize {
     let wanted = place.inode().unwrap();
     let tasks = fs::read_dir("/proc/self/task").unwrap().flatten();
-    tasks
-        .filter(|t| fs::metadata(t.path().join("ns/net")).is_ok_and(|m| m.ino() == wanted))
-        .count()
+    tasks.filter(|t| fs::metadata(t.path().join("ns/net")).is_ok_and(|m| m.ino() == wanted)).count()
 }
 
 fn is_running(pid: &str) -> bool {
@@ -266,7 +220,5 @@ fn command_line(pid: u32) -> String {
 
 fn scratch_of(prefix: &str) -> usize {
     let entries = fs::read_dir(std::env::temp_dir()).unwrap().flatten();
-    entries
-        .filter(|e| e.file_name().to_string_lossy().starts_with(prefix))
-        .count()
+    entries.filter(|e| e.file_name().to_string_lossy().starts_with(prefix)).count()
 }

@@ -1,9 +1,6 @@
 //! Generators, interface counters, captures and connection tracking tell the same story.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -17,11 +14,7 @@ const SOON: Duration = Duration::from_secs(30);
 const ETHERNET: u64 = 14;
 
 fn lab(segmentation: Segmentation) -> Lab {
-    Lab::build(&Plan {
-        segmentation,
-        ..Plan::default()
-    })
-    .unwrap()
+    Lab::build(&Plan { segmentation, ..Plan::default() }).unwrap()
 }
 
 fn path(lab: &Lab, from: &str, to: &str, address: fn(Addresses) -> IpAddr) -> Path {
@@ -44,15 +37,8 @@ fn v6(addresses: Addresses) -> IpAddr {
 
 /// What counters and a capture on the sending pod's device saw while `load` ran.
 fn observed(lab: &Lab, path: &Path, load: &Load) -> (Report, Counters, Frames) {
-    let device = &lab
-        .pods()
-        .find(|pod| *pod.namespace.place() == path.client)
-        .unwrap()
-        .device;
-    let options = CaptureOptions {
-        heard: Heard::Out,
-        ..CaptureOptions::default()
-    };
+    let device = &lab.pods().find(|pod| *pod.namespace.place() == path.client).unwrap().device;
+    let options = CaptureOptions { heard: Heard::Out, ..CaptureOptions::default() };
     // Neighbour discovery of a new link must not fall between the two readings.
     device.quiet(Duration::from_millis(200), SOON).unwrap();
     let capture = Capture::start_with(device, &options).unwrap();
@@ -69,11 +55,8 @@ fn every_datagram_is_a_packet_and_neighbour_discovery_is_the_rest() {
     let lab = lab(Segmentation::On);
     for address in [v4 as fn(Addresses) -> IpAddr, v6] {
         let path = path(&lab, "a1", "b1", address);
-        let load = Load::Datagrams {
-            sizes: vec![1, 100, 1400],
-            rate: Some(2000),
-            limit: Some(900),
-        };
+        let load =
+            Load::Datagrams { sizes: vec![1, 100, 1400], rate: Some(2000), limit: Some(900) };
         let (report, counters, frames) = observed(&lab, &path, &load);
         assert!(report.is_lossless(), "{report:?}");
         assert_eq!(report.client.sent_messages, 900);
@@ -82,11 +65,7 @@ fn every_datagram_is_a_packet_and_neighbour_discovery_is_the_rest() {
         let to_server = frames.sum(|key| key.destination_port == Some(report.target.port()));
         let rest = frames.total().since(to_server).unwrap();
         let sent = counters.tx.amount;
-        assert_eq!(
-            sent.since(rest),
-            Some(to_server),
-            "counters minus neighbour discovery"
-        );
+        assert_eq!(sent.since(rest), Some(to_server), "counters minus neighbour discovery");
         let header = if report.target.is_ipv4() { 20 } else { 40 };
         let on_wire = report.client.sent_bytes + 900 * (ETHERNET + header + 8);
         assert_eq!(to_server, Amount::new(900, on_wire));
@@ -99,10 +78,7 @@ fn a_stream_without_segmentation_is_its_frames() {
     let lab = lab(Segmentation::Off);
     for address in [v4 as fn(Addresses) -> IpAddr, v6] {
         let path = path(&lab, "a1", "b1", address);
-        let load = Load::Bulk {
-            rate: None,
-            limit: Some(2_000_000),
-        };
+        let load = Load::Bulk { rate: None, limit: Some(2_000_000) };
         let (report, counters, frames) = observed(&lab, &path, &load);
         assert_eq!(report.server.received_bytes, 2_000_000);
         assert_eq!(report.connections, Some(1));
@@ -117,17 +93,11 @@ fn a_stream_without_segmentation_is_its_frames() {
 fn a_stream_with_segmentation_is_counted_in_buffers_by_both() {
     let lab = lab(Segmentation::On);
     let path = path(&lab, "a1", "a2", v4);
-    let load = Load::Bulk {
-        rate: None,
-        limit: Some(20_000_000),
-    };
+    let load = Load::Bulk { rate: None, limit: Some(20_000_000) };
     let (report, counters, frames) = observed(&lab, &path, &load);
     assert!(report.is_lossless());
     assert_eq!(counters.tx.amount, frames.total());
-    assert!(
-        counters.tx.amount.packets < 20_000_000 / 1448,
-        "{counters:?}"
-    );
+    assert!(counters.tx.amount.packets < 20_000_000 / 1448, "{counters:?}");
 }
 
 #[test]
@@ -135,12 +105,7 @@ fn a_stream_with_segmentation_is_counted_in_buffers_by_both() {
 fn short_connections_are_as_many_as_their_syns() {
     let lab = lab(Segmentation::Off);
     let path = path(&lab, "a2", "b1", v6);
-    let load = Load::Requests {
-        question: 300,
-        answer: 20_000,
-        rate: None,
-        limit: Some(120),
-    };
+    let load = Load::Requests { question: 300, answer: 20_000, rate: None, limit: Some(120) };
     let (report, _, frames) = observed(&lab, &path, &load);
     assert!(report.is_lossless(), "{report:?}");
     assert_eq!(report.connections, Some(120));
@@ -157,16 +122,8 @@ fn both_ends_of_a_link_agree() {
     let pod = lab.pod("a1").unwrap();
     let before = [&pod.device, &pod.host_device].map(|device| device.counters().unwrap());
     let path = path(&lab, "a1", "b1", v4);
-    let load = Load::Requests {
-        question: 100,
-        answer: 5000,
-        rate: None,
-        limit: Some(50),
-    };
-    Generator::start(&load, &path)
-        .unwrap()
-        .finish(SOON)
-        .unwrap();
+    let load = Load::Requests { question: 100, answer: 5000, rate: None, limit: Some(50) };
+    Generator::start(&load, &path).unwrap().finish(SOON).unwrap();
     pod.device.quiet(Duration::from_millis(200), SOON).unwrap();
     let inside = pod.device.counters_since(before[0]).unwrap();
     let outside = pod.host_device.counters_since(before[1]).unwrap();
@@ -181,19 +138,11 @@ fn connection_tracking_agrees_with_the_wire() {
     let node = &lab.node_a().namespace;
     let tracking = Conntrack::enable(node).unwrap();
     let path = path(&lab, "a1", "b1", v4);
-    let load = Load::Requests {
-        question: 1000,
-        answer: 50_000,
-        rate: None,
-        limit: Some(1),
-    };
+    let load = Load::Requests { question: 1000, answer: 50_000, rate: None, limit: Some(1) };
     let (report, _, frames) = observed(&lab, &path, &load);
     let connections = tracking.connections().unwrap();
     let port = Some(report.target.port());
-    let found = connections
-        .iter()
-        .find(|c| c.original.destination_port == port)
-        .unwrap();
+    let found = connections.iter().find(|c| c.original.destination_port == port).unwrap();
     let sent = frames.sum(|key| key.destination_port == port);
     let without_link = Amount::new(sent.packets, sent.bytes - sent.packets * ETHERNET);
     assert_eq!(found.original.amount, Some(without_link));
@@ -222,10 +171,7 @@ fn iperf_and_the_wire_agree_on_datagrams() {
     });
     // Each stream begins with one datagram of 4 bytes that connects it.
     let headers = ETHERNET + 40 + 8;
-    assert_eq!(
-        Some(out.packets),
-        report.sent.packets.map(|packets| packets + 2)
-    );
+    assert_eq!(Some(out.packets), report.sent.packets.map(|packets| packets + 2));
     assert_eq!(out.bytes, report.sent.bytes + 2 * 4 + out.packets * headers);
     assert_eq!(report.received.lost_packets, Some(0));
 }
@@ -238,10 +184,7 @@ fn iperf_sends_over_tcp_both_ways() {
     let iperf = Iperf::new(&from.namespace, &to.namespace, v4(to.addresses)).bytes(30_000_000);
     let report = iperf.clone().run().unwrap();
     assert!(report.sent.bytes >= 30_000_000);
-    assert!(
-        (1..=report.sent.bytes).contains(&report.received.bytes),
-        "{report:?}"
-    );
+    assert!((1..=report.sent.bytes).contains(&report.received.bytes), "{report:?}");
     assert_eq!(report.sent.packets, None);
     let before = from.device.counters().unwrap();
     iperf.reverse().run().unwrap();
@@ -253,28 +196,13 @@ fn iperf_sends_over_tcp_both_ways() {
 fn a_filter_keeps_the_rest_out_of_the_capture() {
     let lab = lab(Segmentation::Off);
     let pod = lab.pod("a1").unwrap();
-    let options = CaptureOptions {
-        filter: Some("udp".to_owned()),
-        ..CaptureOptions::default()
-    };
+    let options = CaptureOptions { filter: Some("udp".to_owned()), ..CaptureOptions::default() };
     let capture = Capture::start_with(&pod.device, &options).unwrap();
     for load in [
-        Load::Requests {
-            question: 10,
-            answer: 10,
-            rate: None,
-            limit: Some(5),
-        },
-        Load::Datagrams {
-            sizes: vec![10],
-            rate: None,
-            limit: Some(7),
-        },
+        Load::Requests { question: 10, answer: 10, rate: None, limit: Some(5) },
+        Load::Datagrams { sizes: vec![10], rate: None, limit: Some(7) },
     ] {
-        Generator::start(&load, &path(&lab, "a1", "a2", v4))
-            .unwrap()
-            .finish(SOON)
-            .unwrap();
+        Generator::start(&load, &path(&lab, "a1", "a2", v4)).unwrap().finish(SOON).unwrap();
     }
     let recording = capture.stop().unwrap();
     assert_eq!(recording.count(), 7);
@@ -287,14 +215,8 @@ fn traffic_to_nowhere_is_an_error_and_not_an_empty_report() {
     let lab = lab(Segmentation::On);
     let mut path = path(&lab, "a1", "b1", v4);
     path.target = "203.0.113.9:0".parse().unwrap();
-    let load = Load::Bulk {
-        rate: None,
-        limit: Some(1),
-    };
-    assert!(matches!(
-        Generator::start(&load, &path),
-        Err(TrafficError::Listen { .. })
-    ));
+    let load = Load::Bulk { rate: None, limit: Some(1) };
+    assert!(matches!(Generator::start(&load, &path), Err(TrafficError::Listen { .. })));
 }
 
 #[test]
@@ -302,24 +224,11 @@ fn traffic_to_nowhere_is_an_error_and_not_an_empty_report() {
 fn the_rate_and_the_lifetime_are_kept() {
     let lab = lab(Segmentation::On);
     let lifetime = Duration::from_millis(1500);
-    let path = Path {
-        lifetime,
-        ..path(&lab, "a1", "b1", v4)
-    };
-    let load = Load::Datagrams {
-        sizes: vec![100],
-        rate: Some(200),
-        limit: None,
-    };
-    let report = Generator::start(&load, &path)
-        .unwrap()
-        .finish(SOON)
-        .unwrap();
+    let path = Path { lifetime, ..path(&lab, "a1", "b1", v4) };
+    let load = Load::Datagrams { sizes: vec![100], rate: Some(200), limit: None };
+    let report = Generator::start(&load, &path).unwrap().finish(SOON).unwrap();
     // A loaded machine may send less, never more: one at the start and 200 a second.
-    assert!(
-        (1..=301).contains(&report.client.sent_messages),
-        "{report:?}"
-    );
+    assert!((1..=301).contains(&report.client.sent_messages), "{report:?}");
     assert!(report.is_lossless());
 }
 
@@ -332,11 +241,7 @@ fn stopped_traffic_still_adds_up_on_every_fabric() {
         (Fabric::Bridge, Underlay::Vxlan),
         (Fabric::Routed, Underlay::Vxlan),
     ] {
-        let plan = Plan {
-            fabric,
-            underlay,
-            segmentation: Segmentation::On,
-        };
+        let plan = Plan { fabric, underlay, segmentation: Segmentation::On };
         let mut lab = Lab::build(&plan).unwrap();
         lab.start_traffic().unwrap();
         testkit::proc::wait_until("traffic on every path", SOON, || {

@@ -1,25 +1,25 @@
 //! `fathom flows` as a daemon: what it serves, and that its counters survive everything.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
+mod discovery;
 mod life;
 mod listener;
 mod numbers;
 mod ownership;
+mod series;
 mod settings;
 mod vocabulary;
 
 use fathom_tests::binary::SOON;
+use fathom_tests::daemon::Daemon;
+use fathom_tests::document::Direction;
 use fathom_tests::exposition::Exposition;
 use fathom_tests::measure::Edge;
 use fathom_tests::site::{lab, pod};
 use testkit::Segmentation;
 use testkit::lab::{Fabric, Lab};
-use testkit::truth::Amount;
-use fathom_tests::document::Direction;
+use testkit::truth::{Amount, Counters};
 
 /// A laboratory where a buffer is a frame, so that series and interface counters compare.
 fn exact_lab() -> Lab {
@@ -29,38 +29,54 @@ fn exact_lab() -> Lab {
 /// Pod a1 from its host side, pod a2 from inside.
 fn edges(lab: &Lab) -> [Edge; 2] {
     let (a1, a2) = (pod(lab, "a1"), pod(lab, "a2"));
-    [
-        Edge::host("a1", &a1.host_device),
-        Edge::inside("a2", &a2.device),
-    ]
+    [Edge::host("a1", &a1.host_device), Edge::inside("a2", &a2.device)]
 }
 
 /// The kernel's own account of the edges from now on.
 struct Account<'a> {
     edges: &'a [Edge],
-    before: Vec<testkit::truth::Counters>,
+    before: Vec<Counters>,
 }
 
 impl<'a> Account<'a> {
     fn open(edges: &'a [Edge]) -> Self {
-        let before = edges.iter().map(|edge| edge.device().counters().unwrap()).collect();
-        Self { edges, before }
+        Self { edges, before: edges.iter().map(read).collect() }
     }
 
-    /// What the pods sent or received since, once nothing is on its way any more.
-    fn close(&self, direction: Direction) -> Amount {
-        let since = |(edge, before): (&Edge, &testkit::truth::Counters)| {
-            edge.device().quiet(std::time::Duration::from_millis(200), SOON).unwrap();
-            edge.counted(direction, edge.device().counters_since(*before).unwrap())
-        };
-        self.edges.iter().zip(&self.before).map(since).sum()
+    /// What the pods sent and received since.
+    fn now(&self) -> [Amount; 2] {
+        let grown: Vec<_> = self
+            .edges
+            .iter()
+            .zip(&self.before)
+            .map(|(edge, before)| (edge, edge.device().counters_since(*before).unwrap()))
+            .collect();
+        [Direction::Tx, Direction::Rx].map(|direction| {
+            let amounts = grown.iter().map(|(edge, grown)| edge.counted(direction, *grown));
+            amounts.sum()
+        })
     }
 
-    fn both(&self) -> [Amount; 2] {
-        // Closed twice: the second waits for what the first one's direction answered.
-        self.close(Direction::Tx);
-        [Direction::Tx, Direction::Rx].map(|direction| self.close(direction))
+    /// Scrapes until the counters are the interfaces', and insists. Between two equal readings
+    /// of the interfaces nothing passed, not even a resolution of addresses.
+    fn meet(&self, daemon: &Daemon) -> (Exposition, [Amount; 2]) {
+        let (mut expected, mut calm) = (self.now(), true);
+        let scrape = daemon.scrape_until(|scrape| {
+            let now = self.now();
+            calm = now == expected;
+            let met = calm && told(scrape) == expected;
+            expected = now;
+            met
+        });
+        assert!(calm, "the links must be quiet in the end");
+        assert_eq!(told(&scrape), expected, "sent and received by all pods");
+        assert_audited(&scrape);
+        (scrape, expected)
     }
+}
+
+fn read(edge: &Edge) -> Counters {
+    edge.device().counters().unwrap()
 }
 
 /// What the node's counters say, sent and received.

@@ -1,6 +1,6 @@
 //! Served counters equal the kernel's interface counters.
 
-use fathom_tests::daemon::{Daemon, Pins, Setup};
+use fathom_tests::daemon::{Pins, Setup};
 use fathom_tests::exposition::Exposition;
 use fathom_tests::laws;
 use fathom_tests::measure::Plan;
@@ -10,33 +10,16 @@ use testkit::lab::Lab;
 use testkit::traffic::Load;
 use testkit::truth::Amount;
 
-use super::{Account, assert_audited, edges, exact_lab, told};
+use super::{Account, edges, exact_lab};
 
 fn traffic(lab: &Lab) {
     let (a1, a2) = (pod(lab, "a1"), pod(lab, "a2"));
-    let requests = Load::Requests {
-        question: 500,
-        answer: 20_000,
-        rate: None,
-        limit: Some(60),
-    };
-    let datagrams = Load::Datagrams {
-        sizes: vec![100, 1000],
-        rate: Some(4000),
-        limit: Some(400),
-    };
+    let requests = Load::Requests { question: 500, answer: 20_000, rate: None, limit: Some(60) };
+    let datagrams = Load::Datagrams { sizes: vec![100, 1000], rate: Some(4000), limit: Some(400) };
     for target in [v4(a2.addresses), v6(a2.addresses)] {
         exchange(a1, a2, target, &requests);
         exchange(a1, a2, target, &datagrams);
     }
-}
-
-/// Scrapes until the counters are `expected`, and insists.
-fn assert_told(daemon: &Daemon, expected: [Amount; 2]) -> Exposition {
-    let scrape = daemon.scrape_until(|scrape| told(scrape) == expected);
-    assert_eq!(told(&scrape), expected, "sent and received by all pods");
-    assert_audited(&scrape);
-    scrape
 }
 
 #[test]
@@ -47,8 +30,7 @@ fn totals_pods_and_pairs_add_up_to_the_interfaces() {
     let account = Account::open(&edges);
     let daemon = Setup::new(lab.node_a().namespace.place(), &edges, &pins).start();
     traffic(&lab);
-    let [sent, received] = account.both();
-    let scrape = assert_told(&daemon, [sent, received]);
+    let (scrape, [sent, received]) = account.meet(&daemon);
     let sum = |name: &str, labels: &[(&str, &str)]| scrape.sum(name, labels).unwrap_or(0);
     for (direction, total) in [("tx", sent), ("rx", received)] {
         let pods = |unit: &str| sum(&format!("fathom_flows_pod_{direction}_{unit}_total"), &[]);
@@ -56,9 +38,12 @@ fn totals_pods_and_pairs_add_up_to_the_interfaces() {
     }
     let pairs = |unit: &str| sum(&format!("kubeadapt_connection_traffic_{unit}_total"), &[]);
     assert_eq!(Amount::new(pairs("packets"), pairs("bytes")), sent, "pairs are what pods sent");
-    let sends = Account { edges: &edges[..1], before: account.before[..1].to_vec() };
-    let of_a1 = sum("fathom_flows_pod_tx_bytes_total", &[("pod", "a1"), ("namespace", "")]);
-    assert_eq!(of_a1, sends.close(fathom_tests::document::Direction::Tx).bytes);
+    let of = |pod: &str| {
+        let labels = [("pod", pod), ("namespace", "")];
+        sum("fathom_flows_pod_tx_bytes_total", &labels)
+    };
+    assert!(of("a1") > 1_000_000 / 8 && of("a2") > 1_000_000, "{} {}", of("a1"), of("a2"));
+    assert_eq!(of("a1") + of("a2"), sent.bytes);
     assert_eq!(scrape.sum("fathom_flows_edges", &[("state", "attached")]), Some(2));
 }
 
@@ -69,11 +54,7 @@ fn a_pair_series_has_the_addresses_of_the_wire() {
     let edges = edges(&lab);
     let daemon = Setup::new(lab.node_a().namespace.place(), &edges, &pins).start();
     let (a1, a2) = (pod(&lab, "a1"), pod(&lab, "a2"));
-    let datagrams = Load::Datagrams {
-        sizes: vec![958],
-        rate: None,
-        limit: Some(100),
-    };
+    let datagrams = Load::Datagrams { sizes: vec![958], rate: None, limit: Some(100) };
     for (target, header) in [(v4(a2.addresses), 42), (v6(a2.addresses), 62)] {
         exchange(a1, a2, target, &datagrams);
         let source = if target.is_ipv4() { v4(a1.addresses) } else { v6(a1.addresses) };
@@ -102,12 +83,15 @@ fn a_one_shot_run_and_the_daemon_do_not_disturb_each_other() {
     laws::hold(&outcome);
     laws::counters_are_met(&outcome);
     let total = outcome.document.totals;
-    let [sent, received] = account.both();
-    assert_eq!(Amount::new(total.tx.packets, total.tx.bytes), sent);
-    assert_eq!(Amount::new(total.rx.packets, total.rx.bytes), received);
-    assert_told(&daemon, [sent, received]);
+    let (_, [sent, received]) = account.meet(&daemon);
+    let seen = [total.tx, total.rx].map(|sum| Amount::new(sum.packets, sum.bytes));
+    for (seen, now) in seen.into_iter().zip([sent, received]) {
+        // A probe of neighbours may have passed since the document was made.
+        let later = now.since(seen).unwrap();
+        assert!(later.packets <= 8, "{seen:?} of {now:?}");
+    }
     traffic(&lab);
-    assert_told(&daemon, account.both());
+    account.meet(&daemon);
 }
 
 #[test]
@@ -118,8 +102,7 @@ fn the_interface_of_programs_tells_the_same() {
     let account = Account::open(&edges);
     let daemon = Setup::new(lab.node_a().namespace.place(), &edges, &pins).start();
     traffic(&lab);
-    let [sent, _] = account.both();
-    assert_told(&daemon, account.both());
+    let (_, [sent, _]) = account.meet(&daemon);
     let json = |path: &str| -> Value {
         let answer = daemon.get(path);
         assert_eq!(answer.status, 200, "{path}: {}", answer.body);
@@ -162,9 +145,8 @@ fn active_connections_are_those_that_are_open() {
         let connect = || std::net::TcpStream::connect(target).unwrap();
         (0..count).map(|_| a1.namespace.run(connect).unwrap()).collect::<Vec<_>>()
     };
-    let active = |scrape: &Exposition| {
-        scrape.sum("kubeadapt_active_connections", &[("protocol", "tcp")])
-    };
+    let active =
+        |scrape: &Exposition| scrape.sum("kubeadapt_active_connections", &[("protocol", "tcp")]);
     let streams = open(7);
     let scrape = daemon.scrape_until(|scrape| active(scrape) == Some(7));
     assert_eq!(active(&scrape), Some(7));

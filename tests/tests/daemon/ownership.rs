@@ -1,6 +1,8 @@
 //! One writer at a time, and nothing left when it is told to go.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use fathom_tests::binary::{self, SOON};
 use fathom_tests::daemon::{Pins, Setup};
@@ -112,23 +114,43 @@ fn without_pins_nothing_survives_the_end() {
 
 #[test]
 #[ignore = "root: needs network namespaces"]
-fn pins_belong_on_bpffs_and_foreign_ones_are_left_alone() {
-    let (wire, pins) = (Wire::build(), Pins::new());
+fn pins_belong_on_bpffs() {
+    let wire = Wire::build();
     let elsewhere = FakeRoot::new().unwrap();
     let path = elsewhere.path().join("pins").display().to_string();
-    let setup = Setup::new(&wire.node, &edge(&wire), &pins).flags(["--listen", "off"]);
-    // The last one counts nowhere: a repeated flag is usage, so the pins are named by variable.
     let words = ["flows", "--pod-edge", "vpod=x", "--listen", "off", "--bpf-pin-dir", &path];
     let refused = binary::run_in(&wire.node, words);
     assert_eq!(refused.status.code(), Some(69), "{}", refused.stderr);
     assert!(refused.stderr.contains(&path), "{}", refused.stderr);
-    fs::create_dir_all(pins.path()).unwrap();
-    let foreign = pins.path().join("control");
-    let map = ["map", "create", &foreign.display().to_string(), "type", "array", "key", "4"]
-        .map(str::to_owned);
-    let rest = ["value", "8", "entries", "1", "name", "theirs"];
-    let bpftool = testkit::proc::Command::new("bpftool").args(map).args(rest);
-    bpftool.succeed(SOON).unwrap();
+}
+
+/// Where the map `control` was pinned below `directory`.
+fn control_below(directory: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path());
+    let mut entries: Vec<_> = entries.collect();
+    entries.sort();
+    let found = entries.iter().find(|path| path.ends_with("control")).cloned();
+    let deeper =
+        || entries.iter().filter(|path| path.is_dir()).find_map(|path| control_below(path));
+    found.or_else(deeper)
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn a_foreign_pin_in_the_place_of_ours_is_left_alone() {
+    let (wire, pins) = (Wire::build(), Pins::new());
+    let setup = Setup::new(&wire.node, &edge(&wire), &pins).flags(["--listen", "off"]);
+    let daemon = setup.start();
+    let foreign = control_below(pins.path()).unwrap();
+    daemon.stop();
+    assert_eq!(pins.detach().status.code(), Some(0));
+    fs::create_dir_all(foreign.parent().unwrap()).unwrap();
+    for directory in [pins.path(), foreign.parent().unwrap()] {
+        fs::set_permissions(directory, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    let bpftool = testkit::proc::Command::new("bpftool").args(["map", "create"]).arg(&foreign);
+    let kind = ["type", "array", "key", "4", "value", "4096", "entries", "1", "name", "theirs"];
+    bpftool.args(kind).succeed(SOON).unwrap();
     let refused = setup.run();
     assert_eq!(refused.status.code(), Some(69), "{}", refused.stderr);
     assert!(refused.stderr.contains("bpf-pin-dir"), "{}", refused.stderr);
@@ -138,7 +160,6 @@ fn pins_belong_on_bpffs_and_foreign_ones_are_left_alone() {
 #[test]
 #[ignore = "root: needs network namespaces"]
 fn a_pin_directory_that_others_may_write_is_refused() {
-    use std::os::unix::fs::PermissionsExt;
     let (wire, pins) = (Wire::build(), Pins::new());
     let setup = Setup::new(&wire.node, &edge(&wire), &pins);
     let daemon = setup.start();

@@ -81,9 +81,8 @@ fn profiles_are_served_on_request_and_only_then() {
     };
     assert_eq!(status("/debug/pprof/cmdline"), 200);
     assert_eq!(status("/debug/pprof/heap"), 501);
-    let outside = wire.node.run(|| {
-        std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 6070)).is_err()
-    });
+    let outside =
+        wire.node.run(|| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 6070)).is_err());
     assert!(outside.unwrap(), "it listens on loopback");
 }
 

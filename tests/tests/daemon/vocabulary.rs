@@ -27,8 +27,11 @@ const INHERITED: [(&str, &str); 12] = [
     ("kubeadapt_connection_tracking_info", "gauge"),
 ];
 
+/// Labels with all of their values.
+type ClosedSets = &'static [(&'static str, &'static [&'static str])];
+
 /// Families that are there from the first scrape on, with their labels and every closed set.
-const FROM_THE_START: [(&str, &str, &[(&str, &[&str])]); 26] = [
+const FROM_THE_START: [(&str, &str, ClosedSets); 26] = [
     ("fathom_flows_tx_bytes_total", "counter", &[]),
     ("fathom_flows_tx_packets_total", "counter", &[]),
     ("fathom_flows_rx_bytes_total", "counter", &[]),
@@ -42,7 +45,10 @@ const FROM_THE_START: [(&str, &str, &[(&str, &[&str])]); 26] = [
     (
         "fathom_flows_unparsed_packets_total",
         "counter",
-        &[("reason", &["short", "bad_header", "ext_chain", "non_linear", "link_type", "gso_headers"])],
+        &[(
+            "reason",
+            &["short", "bad_header", "ext_chain", "non_linear", "link_type", "gso_headers"],
+        )],
     ),
     ("fathom_flows_audit_drift_bytes", "gauge", LAWS),
     ("fathom_flows_audit_drift_packets", "gauge", LAWS),
@@ -54,7 +60,10 @@ const FROM_THE_START: [(&str, &str, &[(&str, &[&str])]); 26] = [
     (
         "fathom_flows_attach_errors_total",
         "counter",
-        &[("reason", &["edge_limit", "no_netns", "no_capability", "device_gone", "foreign_filter", "kernel"])],
+        &[(
+            "reason",
+            &["edge_limit", "no_netns", "no_capability", "device_gone", "foreign_filter", "kernel"],
+        )],
     ),
     ("fathom_flows_epochs_total", "counter", &[]),
     ("fathom_flows_drained_flows_total", "counter", &[]),
@@ -68,15 +77,12 @@ const FROM_THE_START: [(&str, &str, &[(&str, &[&str])]); 26] = [
     ),
     ("fathom_flows_ambiguous_peer_bytes_total", "counter", &[]),
 ];
-const DIRECTIONS: &[(&str, &[&str])] = &[("direction", &["tx", "rx"])];
+const DIRECTIONS: ClosedSets = &[("direction", &["tx", "rx"])];
 const SERIES: &[&str] = &["pair", "pod", "workload", "zone"];
-const LAWS: &[(&str, &[&str])] = &[("law", &["flow", "ledger", "series", "interface"])];
-const FOLDED: &[(&str, &[&str])] = &[
+const LAWS: ClosedSets = &[("law", &["flow", "ledger", "series", "interface"])];
+const FOLDED: ClosedSets = &[
     ("direction", &["tx", "rx"]),
-    (
-        "class",
-        &["overflow_tcp", "overflow_udp", "overflow_other", "quota", "non_ip", "unparsed"],
-    ),
+    ("class", &["overflow_tcp", "overflow_udp", "overflow_other", "quota", "non_ip", "unparsed"]),
 ];
 
 fn has_sample(scrape: &Exposition, family: &str) -> bool {
@@ -98,7 +104,9 @@ fn an_idle_daemon_already_shows_every_family() {
         assert!(has_sample(&scrape, family), "{family} always has a sample");
     }
     for (family, kind, sets) in FROM_THE_START {
-        if scrape.types.get(family).map(String::as_str) != Some(kind) || !has_sample(&scrape, family) {
+        if scrape.types.get(family).map(String::as_str) != Some(kind)
+            || !has_sample(&scrape, family)
+        {
             missing.push(family.to_owned());
             continue;
         }
@@ -137,9 +145,8 @@ fn closed_labels_take_only_their_values() {
     }
     let types = scrape.matching("kubeadapt_collector_errors_total", &[]);
     let types: BTreeSet<_> = types.map(|sample| sample.labels["type"].as_str()).collect();
-    let expected = [
-        "flip", "read", "journal", "clear", "attach", "netlink", "kube", "dump", "otlp", "ring",
-    ];
+    let expected =
+        ["flip", "read", "journal", "clear", "attach", "netlink", "kube", "dump", "otlp", "ring"];
     assert_eq!(types, BTreeSet::from(expected));
     let bounds = scrape.matching("kubeadapt_ebpf_collection_duration_seconds_bucket", &[]);
     let bounds: Vec<_> = bounds.map(|sample| sample.labels["le"].as_str()).collect();
@@ -158,19 +165,18 @@ fn promtool_has_nothing_to_say() {
     let node = lab.node_a().namespace.place();
     let daemon = Setup::new(node, &edges, &pins).start();
     let (a1, a2) = (pod(&lab, "a1"), pod(&lab, "a2"));
-    let load = Load::Requests {
-        question: 10,
-        answer: 10,
-        rate: None,
-        limit: Some(20),
-    };
+    let load = Load::Requests { question: 10, answer: 10, rate: None, limit: Some(20) };
     for target in [v4(a2.addresses), v6(a2.addresses)] {
         exchange(a1, a2, target, &load);
     }
     let pairs = "kubeadapt_connection_traffic_bytes_total";
     daemon.scrape_until(|scrape| scrape.matching(pairs, &[("protocol", "tcp")]).count() >= 4);
     let answer = daemon.get("/metrics");
-    assert!(answer.headers.contains("content-type: text/plain; version=0.0.4"), "{}", answer.headers);
+    assert!(
+        answer.headers.contains("content-type: text/plain; version=0.0.4"),
+        "{}",
+        answer.headers
+    );
     let promtool = Command::new("promtool").args(["check", "metrics"]);
     let verdict = promtool.input(answer.body).run(SOON).unwrap();
     assert_eq!(verdict.status.code(), Some(0), "{}{}", verdict.text(), verdict.stderr);

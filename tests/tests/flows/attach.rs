@@ -14,12 +14,7 @@ use testkit::traffic::Load;
 const LANES: [&str; 2] = ["tcx", "clsact"];
 
 fn requests() -> Load {
-    Load::Requests {
-        question: 100,
-        answer: 30_000,
-        rate: None,
-        limit: Some(50),
-    }
+    Load::Requests { question: 100, answer: 30_000, rate: None, limit: Some(50) }
 }
 
 #[test]
@@ -28,12 +23,7 @@ fn both_lanes_count_the_same() {
     let lab = lab(Fabric::Bridge, Segmentation::On);
     let (a1, a2) = (pod(&lab, "a1"), pod(&lab, "a2"));
     let node = lab.node_a().namespace.place();
-    let edges = || {
-        [
-            Edge::host("a1", &a1.host_device),
-            Edge::inside("a2", &a2.device),
-        ]
-    };
+    let edges = || [Edge::host("a1", &a1.host_device), Edge::inside("a2", &a2.device)];
     let running = LANES.map(|lane| Plan::new(node, edges()).flags(["--attach", lane]).start());
     for target in [v4(a2.addresses), v6(a2.addresses)] {
         exchange(a1, a2, target, &requests());
@@ -47,9 +37,8 @@ fn both_lanes_count_the_same() {
     let [tcx, clsact] = outcomes;
     for edge in ["a1", "a2"] {
         for direction in [Direction::Tx, Direction::Rx] {
-            let rows = |document: &fathom_tests::document::Document| {
-                document.by_key(edge, direction)
-            };
+            let rows =
+                |document: &fathom_tests::document::Document| document.by_key(edge, direction);
             assert_eq!(rows(&tcx.document), rows(&clsact.document), "{edge} {direction:?}");
         }
     }
@@ -109,7 +98,8 @@ fn an_edge_that_is_refused_leaves_nothing_on_the_others() {
     let before = Standing::of(&wire.outside);
     for lane in LANES {
         let args = ["flows", "--duration", "1s", "--attach", lane, "--pod-edge", "vpod=x"];
-        let refused = binary::run_in(&wire.node, args.into_iter().chain(["--pod-edge", "nosuch=y"]));
+        let refused =
+            binary::run_in(&wire.node, args.into_iter().chain(["--pod-edge", "nosuch=y"]));
         assert_eq!(refused.status.code(), Some(69), "{}", refused.stderr);
         assert_eq!(Standing::of(&wire.outside), before, "{lane}");
     }
@@ -121,9 +111,7 @@ fn a_namespace_is_freed_while_it_is_counted() {
     let wire = Wire::build();
     let edge = Edge::inside("x", &wire.inside);
     let running = Plan::new(&wire.node, [edge]).start();
-    let Wire {
-        pod, node, outside, ..
-    } = wire;
+    let Wire { pod, node, outside, .. } = wire;
     pod.remove().unwrap();
     // A descriptor held on the namespace would keep the link alive.
     outside.gone(SOON).unwrap();

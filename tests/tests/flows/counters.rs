@@ -4,30 +4,18 @@ use fathom_tests::document::Direction;
 use fathom_tests::laws;
 use fathom_tests::measure::{Edge, Outcome, Plan};
 use fathom_tests::site::{exchange, lab, pod, v4, v6};
+use testkit::Segmentation;
 use testkit::lab::{Fabric, Lab, Pod};
 use testkit::traffic::{Iperf, Load};
-use testkit::Segmentation;
 
-const REQUESTS: Load = Load::Requests {
-    question: 200,
-    answer: 9000,
-    rate: None,
-    limit: Some(150),
-};
+const REQUESTS: Load = Load::Requests { question: 200, answer: 9000, rate: None, limit: Some(150) };
 
 fn bulk(bytes: u64) -> Load {
-    Load::Bulk {
-        rate: None,
-        limit: Some(bytes),
-    }
+    Load::Bulk { rate: None, limit: Some(bytes) }
 }
 
 fn datagrams() -> Load {
-    Load::Datagrams {
-        sizes: vec![1, 700, 1400],
-        rate: Some(4000),
-        limit: Some(600),
-    }
+    Load::Datagrams { sizes: vec![1, 700, 1400], rate: Some(4000), limit: Some(600) }
 }
 
 /// Every kind of traffic, both ways, in both families.

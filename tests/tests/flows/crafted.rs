@@ -33,10 +33,8 @@ const FROM6: &str = "2001:db8::1";
 /// Every hook has exactly these rows and classes, and the kernel's counters to the byte.
 fn assert_seen(views: &[View], rows: &[(FlowKey, Amount)], classes: &[(&str, Amount)]) {
     let rows: BTreeMap<FlowKey, Amount> = rows.iter().copied().collect();
-    let classes: BTreeMap<_, _> = classes
-        .iter()
-        .map(|(class, amount)| ((*class).to_owned(), *amount))
-        .collect();
+    let classes: BTreeMap<_, _> =
+        classes.iter().map(|(class, amount)| ((*class).to_owned(), *amount)).collect();
     assert_eq!(views.len(), 4);
     for view in views {
         let hook = &view.outcome.document.hooks[0];

@@ -86,18 +86,8 @@ fn addressed(device: &Device, address: &str) {
 }
 
 fn requests(client: &Place, server: &Place, target: SocketAddr) {
-    let path = Path {
-        client: client.clone(),
-        server: server.clone(),
-        target,
-        lifetime: SOON,
-    };
-    let load = Load::Requests {
-        question: 1000,
-        answer: 50_000,
-        rate: None,
-        limit: Some(20),
-    };
+    let path = Path { client: client.clone(), server: server.clone(), target, lifetime: SOON };
+    let load = Load::Requests { question: 1000, answer: 50_000, rate: None, limit: Some(20) };
     let running = Generator::start(&load, &path).unwrap();
     assert!(running.finish(SOON).unwrap().is_lossless());
 }
@@ -108,10 +98,9 @@ fn a_macvlan_pod_is_counted_inside() {
     let [node, far, pod] = ["node", "far", "pod"].map(|label| Namespace::create(label).unwrap());
     let uplink = Veth::join((node.place(), "uplink"), (far.place(), "eth0")).unwrap();
     let inside = node.macvlan("eth0", &uplink.near, &pod).unwrap();
-    for (device, four, six) in [
-        (&uplink.far, "10.8.0.1/24", "fd08::1/64"),
-        (&inside, "10.8.0.2/24", "fd08::2/64"),
-    ] {
+    for (device, four, six) in
+        [(&uplink.far, "10.8.0.1/24", "fd08::1/64"), (&inside, "10.8.0.2/24", "fd08::2/64")]
+    {
         addressed(device, four);
         addressed(device, six);
     }
@@ -136,15 +125,9 @@ fn twins_in_two_namespaces_are_told_apart() {
     let (first, second) = (Wire::build(), Wire::build());
     let numbers = [&first, &second].map(|wire| wire.inside.index().unwrap());
     assert_eq!(numbers[0], numbers[1], "the case needs equal interface numbers");
-    let edges = [
-        Edge::inside("first", &first.inside),
-        Edge::inside("second", &second.inside),
-    ];
+    let edges = [Edge::inside("first", &first.inside), Edge::inside("second", &second.inside)];
     let inside = Plan::new(&first.node, edges).start();
-    let edges = [
-        Edge::host("first", &first.outside),
-        Edge::inside("second", &second.inside),
-    ];
+    let edges = [Edge::host("first", &first.outside), Edge::inside("second", &second.inside)];
     let mixed = Plan::new(&first.node, edges).start();
     let frame = |count: u32| format!("[E/V4(1)/UDP(sport=1, dport=2)] * {count}");
     send(&first.inside, [frame(3)]);

@@ -19,11 +19,7 @@ use testkit::traffic::{Generator, Load, Path};
 fn either_signal_prints_the_document_and_ends_with_0() {
     let lab = lab(Fabric::Bridge, Segmentation::On);
     let (a1, a2) = (pod(&lab, "a1"), pod(&lab, "a2"));
-    let load = Load::Datagrams {
-        sizes: vec![100],
-        rate: None,
-        limit: Some(50),
-    };
+    let load = Load::Datagrams { sizes: vec![100], rate: None, limit: Some(50) };
     for signal in [Signal::TERM, Signal::INT] {
         let edge = Edge::host("a1", &a1.host_device);
         let running = Plan::new(lab.node_a().namespace.place(), [edge]).start();
@@ -47,15 +43,9 @@ fn a_signal_under_load_still_balances() {
         target: (v4(a2.addresses), 0).into(),
         lifetime: SOON,
     };
-    let load = Load::Bulk {
-        rate: None,
-        limit: None,
-    };
+    let load = Load::Bulk { rate: None, limit: None };
     let traffic = Generator::start(&load, &path).unwrap();
-    let edges = [
-        Edge::host("a1", &a1.host_device),
-        Edge::inside("a2", &a2.device),
-    ];
+    let edges = [Edge::host("a1", &a1.host_device), Edge::inside("a2", &a2.device)];
     let plan = Plan::new(lab.node_a().namespace.place(), edges);
     let running = plan.flags(["--collection-interval", "200ms"]).start_under_load();
     let begun = traffic.report().server.received_bytes;
@@ -110,11 +100,7 @@ fn a_run_that_is_killed_leaves_traffic_alone() {
     running.process().signal(Signal::KILL).unwrap();
     running.process().wait(SOON).unwrap();
     let target: IpAddr = v4(a2.addresses);
-    let load = Load::Datagrams {
-        sizes: vec![100],
-        rate: None,
-        limit: Some(50),
-    };
+    let load = Load::Datagrams { sizes: vec![100], rate: None, limit: Some(50) };
     exchange(a1, a2, target, &load);
 }
 

@@ -11,17 +11,9 @@ use testkit::traffic::Load;
 fn measured() -> (testkit::Lab, Outcome) {
     let lab = lab(Fabric::Bridge, Segmentation::On);
     let (a1, a2) = (pod(&lab, "a1"), pod(&lab, "a2"));
-    let edges = [
-        Edge::host("a1", &a1.host_device),
-        Edge::inside("a2", &a2.device),
-    ];
+    let edges = [Edge::host("a1", &a1.host_device), Edge::inside("a2", &a2.device)];
     let running = Plan::new(lab.node_a().namespace.place(), edges).start();
-    let load = Load::Requests {
-        question: 10,
-        answer: 10,
-        rate: None,
-        limit: Some(20),
-    };
+    let load = Load::Requests { question: 10, answer: 10, rate: None, limit: Some(20) };
     for target in [v4(a2.addresses), v6(a2.addresses)] {
         exchange(a1, a2, target, &load);
     }
@@ -71,14 +63,15 @@ fn every_field_is_there_and_none_is_null() {
     no_null(raw, "document");
     has(raw, &["schema", "host", "window", "hooks", "flows", "folded", "totals", "audit"]);
     has(&raw["host"], &["node", "kernel", "attach", "cpus"]);
-    has(
-        &raw["window"],
-        &["ready_at", "stopped_at", "duration_ns", "epochs", "tick_ns"],
-    );
+    has(&raw["window"], &["ready_at", "stopped_at", "duration_ns", "epochs", "tick_ns"]);
     has(
         &raw["audit"],
         &[
-            "flow_law_packets", "flow_law_bytes", "interface_law", "early_drains", "lost_events",
+            "flow_law_packets",
+            "flow_law_bytes",
+            "interface_law",
+            "early_drains",
+            "lost_events",
             "notes",
         ],
     );
@@ -89,22 +82,40 @@ fn every_field_is_there_and_none_is_null() {
         has(
             hook,
             &[
-                "edge", "direction", "interface", "ifindex", "netns_inode", "hook", "place",
-                "packets", "bytes", "skbs", "skb_bytes", "unparsed", "counter", "drift_packets",
+                "edge",
+                "direction",
+                "interface",
+                "ifindex",
+                "netns_inode",
+                "hook",
+                "place",
+                "packets",
+                "bytes",
+                "skbs",
+                "skb_bytes",
+                "unparsed",
+                "counter",
+                "drift_packets",
                 "drift_bytes",
             ],
         );
-        has(
-            &hook["counter"],
-            &["name", "packets_min", "packets_max", "bytes_min", "bytes_max"],
-        );
+        has(&hook["counter"], &["name", "packets_min", "packets_max", "bytes_min", "bytes_max"]);
     }
     for flow in raw["flows"].as_array().unwrap() {
         has(
             flow,
             &[
-                "edge", "direction", "family", "src", "dst", "protocol", "packets", "bytes",
-                "first_seen", "last_seen", "local",
+                "edge",
+                "direction",
+                "family",
+                "src",
+                "dst",
+                "protocol",
+                "packets",
+                "bytes",
+                "first_seen",
+                "last_seen",
+                "local",
             ],
         );
         assert_eq!(flow["protocol"] == "tcp", flow.get("tcp").is_some(), "{flow:#}");

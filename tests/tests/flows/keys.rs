@@ -17,12 +17,7 @@ const SERVICE: u16 = 8080;
 /// Connections of a1 to two services of a2 in each family.
 fn connect(lab: &Lab) {
     let (a1, a2) = (pod(lab, "a1"), pod(lab, "a2"));
-    let load = Load::Requests {
-        question: 50,
-        answer: 500,
-        rate: None,
-        limit: Some(CONNECTIONS),
-    };
+    let load = Load::Requests { question: 50, answer: 500, rate: None, limit: Some(CONNECTIONS) };
     for address in [v4(a2.addresses), v6(a2.addresses)] {
         for port in [SERVICE, SERVICE + 1] {
             let path = Path {

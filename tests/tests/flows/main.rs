@@ -1,9 +1,6 @@
 //! `fathom flows --duration … -o json` against the kernel's own account of the same traffic.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test fails by panicking, also in its helpers"
-)]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod attach;
 mod counters;
@@ -13,6 +10,7 @@ mod ending;
 mod form;
 mod keys;
 mod neighbours;
+mod paths;
 mod pressure;
 mod refusals;
 mod rows;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use fathom_tests::binary::SOON;
 use fathom_tests::document::Direction;
-use fathom_tests::foreign::{Policy, Position, tcx_programs};
+use fathom_tests::foreign::{Position, Program, tcx_programs};
 use fathom_tests::kernel::Standing;
 use fathom_tests::laws;
 use fathom_tests::measure::{Edge, Measurement, Outcome, Plan};
@@ -39,11 +39,7 @@ fn arrived(lab: &Lab) -> (u64, u64) {
         target: SocketAddr::new(v4(a2.addresses), 0),
         lifetime: SOON,
     };
-    let load = Load::Datagrams {
-        sizes: vec![100, 1000],
-        rate: None,
-        limit: Some(2 * EACH),
-    };
+    let load = Load::Datagrams { sizes: vec![100, 1000], rate: None, limit: Some(2 * EACH) };
     let running = Generator::start(&load, &path).unwrap();
     wait_until("end of sending", SOON, || running.report().client.sent_messages == 2 * EACH)
         .unwrap();
@@ -56,9 +52,7 @@ fn arrived(lab: &Lab) -> (u64, u64) {
 /// UDP of `edge` in `direction`.
 fn counted(outcome: &Outcome, edge: &str, direction: Direction) -> Amount {
     let rows = outcome.document.rows(edge, direction);
-    rows.filter(|row| row.protocol.number() == 17)
-        .map(fathom_tests::document::Flow::wire)
-        .sum()
+    rows.filter(|row| row.protocol.number() == 17).map(fathom_tests::document::Flow::wire).sum()
 }
 
 const fn everything() -> Amount {
@@ -74,7 +68,7 @@ const fn short_only() -> Amount {
 fn what_a_pod_sends_is_counted_before_a_policy_drops_it() {
     for lane in ["tcx", "clsact"] {
         let lab = lab(Fabric::Bridge, Segmentation::On);
-        let (device, policy) = (host(&lab, "a1"), Policy::load());
+        let (device, policy) = (host(&lab, "a1"), Program::policy());
         match lane {
             "tcx" => policy.attach_tcx(&device, "ingress", Position::Last),
             _ => policy.attach_clsact(&device, "ingress", 10),
@@ -100,7 +94,7 @@ fn what_a_pod_sends_is_counted_before_a_policy_drops_it() {
 #[ignore = "root: needs network namespaces"]
 fn what_a_policy_dropped_was_not_received() {
     let lab = lab(Fabric::Bridge, Segmentation::On);
-    let (device, policy) = (host(&lab, "a2"), Policy::load());
+    let (device, policy) = (host(&lab, "a2"), Program::policy());
     policy.attach_tcx(&device, "egress", Position::First);
     let before = Standing::of(&device);
     let running = start(&lab, "a2", "tcx");
@@ -118,7 +112,7 @@ fn what_a_policy_dropped_was_not_received() {
 #[ignore = "root: needs network namespaces"]
 fn a_program_that_goes_in_front_of_ours_stays_there() {
     let lab = lab(Fabric::Bridge, Segmentation::On);
-    let (device, policy) = (host(&lab, "a1"), Policy::load());
+    let (device, policy) = (host(&lab, "a1"), Program::policy());
     let running = start(&lab, "a1", "tcx");
     policy.attach_tcx(&device, "ingress", Position::First);
     assert_eq!(tcx_programs(&device, "ingress").first(), Some(&policy.number()));
@@ -134,7 +128,7 @@ fn a_program_that_goes_in_front_of_ours_stays_there() {
 #[ignore = "root: needs network namespaces"]
 fn our_tcx_runs_before_foreign_filters() {
     let lab = lab(Fabric::Bridge, Segmentation::On);
-    let (device, policy) = (host(&lab, "a1"), Policy::load());
+    let (device, policy) = (host(&lab, "a1"), Program::policy());
     policy.attach_clsact(&device, "ingress", 1);
     let before = Standing::of(&device);
     let running = start(&lab, "a1", "tcx");
@@ -150,7 +144,7 @@ fn our_tcx_runs_before_foreign_filters() {
 #[ignore = "root: needs network namespaces"]
 fn our_filter_runs_behind_foreign_tcx() {
     let lab = lab(Fabric::Bridge, Segmentation::On);
-    let (device, policy) = (host(&lab, "a1"), Policy::load());
+    let (device, policy) = (host(&lab, "a1"), Program::policy());
     policy.attach_tcx(&device, "ingress", Position::First);
     let before = Standing::of(&device);
     let running = start(&lab, "a1", "clsact");
@@ -165,12 +159,14 @@ fn our_filter_runs_behind_foreign_tcx() {
 #[ignore = "root: needs network namespaces"]
 fn a_foreign_filter_of_the_first_preference_keeps_it() {
     let lab = lab(Fabric::Bridge, Segmentation::On);
-    let (device, policy) = (host(&lab, "a1"), Policy::load());
+    let (device, policy) = (host(&lab, "a1"), Program::policy());
     policy.attach_clsact(&device, "ingress", 1);
     policy.attach_clsact(&device, "egress", 1);
     let before = Standing::of(&device);
     let running = start(&lab, "a1", "clsact");
-    assert!(Standing::of(&device).filters().contains(&before.filters()[..40]));
+    let number = format!("id {} ", policy.number());
+    let held = Standing::of(&device).filters().matches(&number).count();
+    assert_eq!(held, 2, "both foreign filters stay: {:?}", Standing::of(&device));
     assert_eq!(arrived(&lab), (EACH, 0), "the verdict stands");
     let outcome = running.stop();
     laws::hold(&outcome);

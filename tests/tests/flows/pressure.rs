@@ -45,11 +45,7 @@ fn classes(document: &Document) -> BTreeSet<&str> {
 #[test]
 #[ignore = "root: needs network namespaces"]
 fn ten_times_the_table_keeps_exact_sums() {
-    let frames = [
-        v4_udp(),
-        spray("E/V4(2)/TCP(dport=2)", 34),
-        spray("E/V6(3)/UDP(dport=2)", 54),
-    ];
+    let frames = [v4_udp(), spray("E/V4(2)/TCP(dport=2)", 34), spray("E/V6(3)/UDP(dport=2)", 54)];
     let outcome = sprayed(&frames, &["--edge-flow-quota", "100"]);
     let document = &outcome.document;
     let sent = document.hook("x", Direction::Tx);
@@ -74,10 +70,7 @@ fn ten_times_the_table_keeps_exact_sums() {
 fn each_kind_of_traffic_overflows_into_its_own_class() {
     let lab = lab(Fabric::Bridge, Segmentation::On);
     let (a1, a2) = (pod(&lab, "a1"), pod(&lab, "a2"));
-    let edges = [
-        Edge::host("a1", &a1.host_device),
-        Edge::host("a2", &a2.host_device),
-    ];
+    let edges = [Edge::host("a1", &a1.host_device), Edge::host("a2", &a2.host_device)];
     let flags = ["--edge-flow-quota", "100", "--early-drain-percent", "95"];
     let plan = Plan::new(lab.node_a().namespace.place(), edges);
     let running = plan.flags(SMALL).flags(flags).start();
@@ -120,10 +113,7 @@ fn an_edge_stays_within_its_share_of_the_table() {
 #[ignore = "root: needs network namespaces"]
 fn a_spraying_pod_leaves_its_neighbour_the_detail() {
     let (noisy, calm) = (Wire::build(), Wire::build());
-    let edges = [
-        Edge::inside("noisy", &noisy.inside),
-        Edge::inside("calm", &calm.inside),
-    ];
+    let edges = [Edge::inside("noisy", &noisy.inside), Edge::inside("calm", &calm.inside)];
     let running = Plan::new(&noisy.node, edges).flags(SMALL).start();
     send(&noisy.inside, [v4_udp()]);
     send(&calm.inside, ["[E/V4(1)/UDP(sport=p, dport=2) for p in range(1, 101)]"]);
@@ -143,18 +133,10 @@ fn every_number_of_shards_counts_the_same() {
     let (a1, a2) = (pod(&lab, "a1"), pod(&lab, "a2"));
     let node = lab.node_a().namespace.place();
     let running = ["1", "2", "8"].map(|shards| {
-        let edges = [
-            Edge::host("a1", &a1.host_device),
-            Edge::inside("a2", &a2.device),
-        ];
+        let edges = [Edge::host("a1", &a1.host_device), Edge::inside("a2", &a2.device)];
         Plan::new(node, edges).flags(["--shards", shards]).start()
     });
-    let requests = Load::Requests {
-        question: 100,
-        answer: 4000,
-        rate: None,
-        limit: Some(300),
-    };
+    let requests = Load::Requests { question: 100, answer: 4000, rate: None, limit: Some(300) };
     exchange(a1, a2, v4(a2.addresses), &requests);
     let iperf = Iperf::new(a1.namespace.place(), a2.namespace.place(), v4(a2.addresses));
     iperf.streams(4).bytes(100_000_000).run().unwrap();
@@ -178,10 +160,7 @@ fn every_number_of_shards_counts_the_same() {
 fn frequent_drains_lose_nothing() {
     let lab = lab(Fabric::Bridge, Segmentation::On);
     let (a1, a2) = (pod(&lab, "a1"), pod(&lab, "a2"));
-    let edges = [
-        Edge::host("a1", &a1.host_device),
-        Edge::inside("a2", &a2.device),
-    ];
+    let edges = [Edge::host("a1", &a1.host_device), Edge::inside("a2", &a2.device)];
     let plan = Plan::new(lab.node_a().namespace.place(), edges);
     let running = plan.flags(["--collection-interval", "200ms"]).start();
     let iperf = Iperf::new(a1.namespace.place(), a2.namespace.place(), v4(a2.addresses));

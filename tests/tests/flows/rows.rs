@@ -13,18 +13,13 @@ use testkit::traffic::Load;
 use testkit::truth::{Amount, Capture, CaptureOptions, FlowKey, Frames, Heard, Seen};
 
 fn options(heard: Heard) -> CaptureOptions {
-    CaptureOptions {
-        heard,
-        ..CaptureOptions::default()
-    }
+    CaptureOptions { heard, ..CaptureOptions::default() }
 }
 
 /// Rows of `document` that a capture of the same direction must repeat.
 fn compare(document: &Document, direction: Direction, frames: &Frames) {
-    let rows: BTreeMap<FlowKey, _> = document
-        .rows("a1", direction)
-        .map(|row| (row.key(), row))
-        .collect();
+    let rows: BTreeMap<FlowKey, _> =
+        document.rows("a1", direction).map(|row| (row.key(), row)).collect();
     let expected: Vec<_> = frames.flows.keys().collect();
     assert_eq!(rows.keys().collect::<Vec<_>>(), expected, "{direction:?}");
     let slack = Duration::from_nanos(2 * document.window.tick_ns) + Duration::from_millis(5);
@@ -42,11 +37,7 @@ fn compare(document: &Document, direction: Direction, frames: &Frames) {
 }
 
 const fn flags(seen: &Seen) -> Flags {
-    Flags {
-        syn: seen.syn,
-        fin: seen.fin,
-        rst: seen.rst,
-    }
+    Flags { syn: seen.syn, fin: seen.fin, rst: seen.rst }
 }
 
 fn traffic(fabric: Fabric) {
@@ -56,17 +47,8 @@ fn traffic(fabric: Fabric) {
     let running = Plan::new(lab.node_a().namespace.place(), [edge]).start();
     let sent = Capture::start_with(&a1.device, &options(Heard::Out)).unwrap();
     let received = Capture::start_with(&a1.device, &options(Heard::In)).unwrap();
-    let requests = Load::Requests {
-        question: 300,
-        answer: 5000,
-        rate: None,
-        limit: Some(100),
-    };
-    let datagrams = Load::Datagrams {
-        sizes: vec![10, 1200],
-        rate: Some(2000),
-        limit: Some(300),
-    };
+    let requests = Load::Requests { question: 300, answer: 5000, rate: None, limit: Some(100) };
+    let datagrams = Load::Datagrams { sizes: vec![10, 1200], rate: Some(2000), limit: Some(300) };
     for target in [v4(b1.addresses), v6(b1.addresses)] {
         exchange(a1, b1, target, &requests);
         exchange(a1, b1, target, &datagrams);
@@ -108,11 +90,8 @@ fn a_refused_connection_shows_its_reset() {
     let outcome = running.stop();
     laws::hold(&outcome);
     laws::counters_are_met(&outcome);
-    let answer = outcome
-        .document
-        .rows("a1", Direction::Rx)
-        .find(|row| row.src_port == Some(9))
-        .unwrap();
+    let answer =
+        outcome.document.rows("a1", Direction::Rx).find(|row| row.src_port == Some(9)).unwrap();
     assert_eq!((answer.packets, answer.tcp.rst), (1, 1));
     assert_eq!((answer.tcp.syn, answer.tcp.fin), (0, 0));
     // Resolution of addresses went both ways and has no flow.

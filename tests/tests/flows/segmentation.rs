@@ -14,16 +14,9 @@ use testkit::{Device, Segmentation};
 
 use fathom_tests::binary::SOON;
 
-const BULK: Load = Load::Bulk {
-    rate: None,
-    limit: Some(50_000_000),
-};
-const REQUESTS: Load = Load::Requests {
-    question: 20_000,
-    answer: 70_000,
-    rate: None,
-    limit: Some(40),
-};
+const BULK: Load = Load::Bulk { rate: None, limit: Some(50_000_000) };
+const REQUESTS: Load =
+    Load::Requests { question: 20_000, answer: 70_000, rate: None, limit: Some(40) };
 
 /// Gives `device` a queue that charges each buffer with all of its frames.
 fn meter(device: &Device) {

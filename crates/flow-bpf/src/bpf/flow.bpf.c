@@ -196,19 +196,19 @@ static __always_inline void record_flow(struct observation *seen, struct parsed 
 		record6(seen, out, dirflags);
 }
 
-static __always_inline enum flow_event reason_of(enum parse_verdict verdict)
+static __always_inline u32 reason_of(enum parse_verdict verdict)
 {
 	switch (verdict) {
 	case PARSE_BAD_HEADER:
-		return FLOW_EVENT_BAD_HEADER;
+		return FLOW_EVENT(bad_header);
 	case PARSE_EXT_CHAIN:
-		return FLOW_EVENT_EXT_CHAIN;
+		return FLOW_EVENT(ext_chain);
 	case PARSE_NON_LINEAR:
-		return FLOW_EVENT_NON_LINEAR;
+		return FLOW_EVENT(non_linear);
 	case PARSE_LINK_TYPE:
-		return FLOW_EVENT_LINK_TYPE;
+		return FLOW_EVENT(link_type);
 	default:
-		return FLOW_EVENT_SHORT;
+		return FLOW_EVENT(too_short);
 	}
 }
 
@@ -227,7 +227,7 @@ SUBPROGRAM int measure_segments(struct __sk_buff *skb, enum parse_verdict verdic
 
 	/* A link type without a parser is told by its own event. */
 	if (!segment(skb, headers, amount) && verdict != PARSE_LINK_TYPE)
-		count_event(FLOW_EVENT_GSO_HEADERS);
+		count_event(FLOW_EVENT(gso_headers));
 	return 0;
 }
 
@@ -244,7 +244,7 @@ static __always_inline int observe(struct __sk_buff *skb, enum flow_direction di
 	if (!page)
 		return VERDICT_NEXT; /* an array of one has its element 0 */
 	if (!find_edge(skb, &edge)) {
-		count_event(FLOW_EVENT_UNSLOTTED);
+		count_event(FLOW_EVENT(unslotted));
 		return VERDICT_NEXT;
 	}
 	seen.parity = READ_ONCE(page->epoch) & 1;

@@ -25,19 +25,22 @@ enum flow_class {
 
 #define FLOW_CLASS_CELLS 8
 
-/* Things that happened to packets besides being counted; one cell each in `events_seen`. */
-enum flow_event {
-	FLOW_EVENT_SHORT = 0,	    /* a header is cut off */
-	FLOW_EVENT_BAD_HEADER = 1,  /* a header contradicts itself */
-	FLOW_EVENT_EXT_CHAIN = 2,   /* more IPv6 extension headers than we follow */
-	FLOW_EVENT_NON_LINEAR = 3,  /* the kernel would not hand out the octets */
-	FLOW_EVENT_LINK_TYPE = 4,   /* neither Ethernet nor bare IP */
-	FLOW_EVENT_GSO_HEADERS = 5, /* segmented, headers unknown: bytes under-count */
-	FLOW_EVENT_UNSLOTTED = 6,   /* a hook without a slot: a bug */
-	FLOW_EVENT_OVERFLOW = 7,    /* no room for a new flow, folded */
-	FLOW_EVENT_LOST_NOTICE = 8, /* the ring had no room for a notice */
-	FLOW_EVENTS = 9,
+/* How often something happened to packets besides their being counted. */
+struct flow_events {
+	__u64 too_short;   /* a header is cut off */
+	__u64 bad_header;  /* a header contradicts itself */
+	__u64 ext_chain;   /* more IPv6 extension headers than we follow */
+	__u64 non_linear;  /* the kernel would not hand out the octets */
+	__u64 link_type;   /* neither Ethernet nor bare IP */
+	__u64 gso_headers; /* segmented, headers unknown: bytes under-count */
+	__u64 unslotted;   /* a hook without a slot: a bug */
+	__u64 overflow;	   /* no room for a new flow, folded */
+	__u64 lost_notice; /* the ring had no room for a notice */
 };
+
+/* One of them, as a number. */
+#define FLOW_EVENT(name) (offsetof(struct flow_events, name) / sizeof(__u64))
+#define FLOW_EVENTS (sizeof(struct flow_events) / sizeof(__u64))
 
 enum flow_notice_kind {
 	FLOW_NOTICE_FILLING = 1,  /* a table passed the early-drain mark */

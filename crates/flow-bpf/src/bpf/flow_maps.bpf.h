@@ -127,9 +127,9 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, FLOW_EVENTS);
-	__type(key, enum flow_event);
-	__type(value, u64);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct flow_events);
 } events_seen SEC(".maps");
 
 /* Bit per port and protocol (TCP, UDP): 1 where a server is known to listen. */

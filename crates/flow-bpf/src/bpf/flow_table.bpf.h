@@ -31,12 +31,13 @@ enum placed {
 };
 
 /* Out of line, as all that is rare: the hot path stays short. */
-SUBPROGRAM int count_event(enum flow_event event)
+SUBPROGRAM int count_event(u32 event)
 {
-	u64 *n = bpf_map_lookup_elem(&events_seen, &event);
+	u32 zero = 0;
+	u64 *seen = bpf_map_lookup_elem(&events_seen, &zero);
 
-	if (n)
-		*n += 1; /* per CPU */
+	if (seen && event < FLOW_EVENTS)
+		seen[event] += 1; /* per CPU */
 	return 0;
 }
 
@@ -94,7 +95,7 @@ SUBPROGRAM int notify_once(struct flow_fill *filled, enum flow_notice_kind kind,
 		return 0;
 	filled->noticed |= 1 << kind;
 	if (bpf_ringbuf_output(&events, &notice, sizeof(notice), 0))
-		count_event(FLOW_EVENT_LOST_NOTICE);
+		count_event(FLOW_EVENT(lost_notice));
 	return 0;
 }
 
@@ -234,7 +235,7 @@ static __always_inline void settle(const struct observation *seen, enum placed p
 	if (placed == PLACED)
 		return;
 	if (placed == PLACED_FULL)
-		count_event(FLOW_EVENT_OVERFLOW);
+		count_event(FLOW_EVENT(overflow));
 	fold(seen, placed == PLACED_QUOTA ? FLOW_CLASS_QUOTA : overflow_class(seen->protocol));
 }
 

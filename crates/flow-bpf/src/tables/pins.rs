@@ -12,8 +12,8 @@ use super::{FLOWS4, FLOWS6, Maps, SharedPages, Sizes, Tables, lookup};
 use crate::{
     error::{Error, Step},
     layout::{
-        ClockRecord, FillCell, Flow4Key, Flow6Key, FlowValue, FoldedCell, Fragment, FragmentKey,
-        RawSlotCell, TotalsCell,
+        ClockRecord, EventsCell, FillCell, Flow4Key, Flow6Key, FlowValue, FoldedCell, Fragment,
+        FragmentKey, RawSlotCell, TotalsCell,
     },
     program::load_clock,
 };
@@ -129,7 +129,7 @@ fn open_maps(dir: &Path) -> Result<Maps, Error> {
         edge_fill: array("edge_fill", size_of::<FillCell>())?,
         fragments: open("fragments", LruHash, size_of::<FragmentKey>(), size_of::<Fragment>())?,
         events: open("events", RingBuf, 0, 0)?,
-        events_seen: open("events_seen", PercpuArray, 4, size_of::<u64>())?,
+        events_seen: open("events_seen", PercpuArray, 4, size_of::<EventsCell>())?,
         service_ports: array("service_ports", size_of::<u64>())?,
         clock: array("clock", size_of::<ClockRecord>())?,
         edge_book: region("edge_book", Region::EdgeBook)?,

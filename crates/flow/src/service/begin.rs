@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use flow_bpf::Event;
 use flow_model::flow::Counts;
 use net_sys::lock::Lock;
 use telemetry::{logs::EventLimit, registry::CollectorHandle};
@@ -19,9 +20,11 @@ use crate::{
     families::Info,
     hook::Lane,
     host,
+    overflow::Overflow,
     pins::PinDir,
     published::{EdgeNames, Published},
     ready::ReadyFile,
+    schedule::{Due, Schedule},
     start::{Started, start},
     tally::{Cause, Tally},
     watch::Watch,
@@ -55,7 +58,7 @@ impl Service {
         service.handle.up();
         service.take_up_edges(sender)?;
         service.handle.condition("discovery", true, "attached");
-        service.drain(None)?;
+        service.drain(Due::Regular)?;
         service.handle.condition("commit", true, "committed");
         let edges = service.engine.edges().len();
         let ready_file = service.config.settings().ready_file.as_deref();
@@ -88,9 +91,9 @@ impl Service {
             interface_drift: Counts::ZERO,
             epoch: Arc::default(),
             fill: [0.0; 2],
-            last_drain: Instant::now(),
+            schedule: Schedule::new(Instant::now()),
+            overflow: Overflow::new(engine.tables().events(Event::Overflow)?),
             last_resync: Instant::now(),
-            early: None,
             fresh: Vec::new(),
             _ready: None,
             _survey: None,

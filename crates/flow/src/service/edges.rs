@@ -11,7 +11,9 @@ use net_sys::survey::{Change, Crossing, Key};
 use super::Service;
 use crate::{
     command::Command,
+    degradation::Degradation,
     discover::{Rule, SurveyThread, Verdict},
+    engine::Edge,
     error::Error,
     hook::remove_recorded,
     named,
@@ -23,7 +25,7 @@ use crate::{
 /// Devices that discovery knows, and which of them are hooked.
 #[derive(Debug)]
 pub(super) struct Discovered {
-    rule: Rule,
+    pub(super) rule: Rule,
     known: BTreeMap<Key, Crossing>,
     hooked: BTreeMap<Key, EdgeId>,
 }
@@ -160,14 +162,17 @@ impl Service {
 
     fn hook(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
         let name = plan.name.clone();
-        let degraded = plan.sites.iter().all(|site| site.place == Place::Host);
+        let host_side_only = plan.sites.iter().all(|site| site.place == Place::Host);
         let id = self.engine.attach(plan)?;
         self.refused.remove(&name);
+        if let Some(why) = self.engine.edges().get(&id).and_then(Edge::degradation) {
+            self.tell_degraded(&name, why);
+        }
         tracing::info!(
             event = "edge.attached",
             edge = name,
             id = id.0,
-            host_side_only = degraded,
+            host_side_only,
             "An edge is hooked"
         );
         self.names.insert(id, name);
@@ -198,6 +203,17 @@ impl Service {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// An edge that lost its hooks is hooked anew by the next look at what is known.
+    pub(super) fn forget_unhooked(&mut self, id: EdgeId) {
+        if self.engine.edges().contains_key(&id) {
+            return;
+        }
+        self.named.retain(|_, named| *named != id);
+        if let Some(discovered) = &mut self.discovered {
+            discovered.hooked.retain(|_, hooked| *hooked != id);
         }
     }
 
@@ -245,6 +261,22 @@ impl Service {
         }
     }
 
+    /// Lets named edges go whose device is gone, and hooks those that are there again.
+    pub(super) fn renew_named(&mut self) {
+        let gone = |id: &EdgeId| self.engine.edges().get(id).is_none_or(Edge::is_gone);
+        let lost: Vec<String> =
+            self.named.iter().filter(|(_, id)| gone(id)).map(|(name, _)| name.clone()).collect();
+        for name in &lost {
+            if let Some(id) = self.named.remove(name) {
+                self.unhook(id);
+            }
+        }
+        let settings = self.config.settings();
+        if self.named.len() < settings.pod_edge.len() + settings.netns.len() {
+            self.follow_named();
+        }
+    }
+
     /// An edge named by flag is hooked as the flag says; found again it is ignored.
     fn is_named(&self, plan: &EdgePlan) -> bool {
         let device = |site: &crate::site::Site| (site.namespace.inode, site.ifindex);
@@ -258,13 +290,11 @@ impl Service {
 
     /// Inside if that is possible, else on the host side alone.
     fn hook_found(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
-        let fallback = plan.on_host_side();
-        let name = plan.name.clone();
+        let fallback = plan.on_host_side(Degradation::HostEgress);
         let result = self.hook(plan);
         let id = match (result, fallback) {
             (Err(error), Some(fallback)) if error.is_way_in() => {
-                let reason = error.attach_reason();
-                tracing::warn!(event = "edge.degraded", edge = name, reason, %error, "Receives are counted on the host side");
+                tracing::debug!(%error, edge = fallback.name, "There is no way into a namespace");
                 self.hook(fallback)?
             }
             (result, _) => result?,
@@ -290,6 +320,12 @@ impl Service {
 }
 
 impl Discovered {
+    /// The device of a hooked edge.
+    pub(super) fn crossing_of(&self, id: EdgeId) -> Option<&Crossing> {
+        let (key, _) = self.hooked.iter().find(|(_, hooked)| **hooked == id)?;
+        self.known.get(key)
+    }
+
     fn unhooked(&self) -> impl Iterator<Item = (&Key, &Crossing)> {
         self.known.iter().filter(|(key, _)| !self.hooked.contains_key(key))
     }

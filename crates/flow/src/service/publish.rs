@@ -7,7 +7,9 @@ use flow_model::{audit::Law, snapshot::Snapshot};
 use net_sys::fdinfo;
 
 use super::Service;
-use crate::{error::Error, families::Facts, published::View, tally::Fault};
+use crate::{
+    engine::Edge, error::Error, families::Facts, published::View, tally::Fault, time::tick_clock,
+};
 
 impl Service {
     /// Replaces what scrapes and the API show.
@@ -28,7 +30,8 @@ impl Service {
             events: self.events()?,
             memory: self.memory(),
             interface_drift: self.interface_drift,
-            refused: self.refused_by_reason(),
+            degraded: self.engine.edges().values().filter_map(Edge::degradation).collect(),
+            refused: self.refused.values().copied().collect(),
             info: &self.info,
         };
         self.handle.publish(facts.families());
@@ -36,8 +39,8 @@ impl Service {
             snapshot: Arc::clone(snapshot),
             epoch: Arc::clone(&self.epoch),
             names: Arc::new(self.names.clone()),
-            plans: self.engine.edges().iter().map(|(id, edge)| (*id, edge.plan.clone())).collect(),
-            clock: self.engine.tables().clock().ok(),
+            hooked: self.engine.edges().iter().map(|(id, edge)| (*id, edge.into())).collect(),
+            clock: self.engine.tables().clock().ok().as_ref().map(tick_clock),
             mode: self.config.flow_key(),
             refused: self.refused.iter().map(|(name, why)| (name.clone(), *why)).collect(),
             interface_drift: self.interface_drift,
@@ -72,17 +75,6 @@ impl Service {
             }
         }
         memory
-    }
-
-    fn refused_by_reason(&self) -> Vec<(&'static str, u64)> {
-        let mut reasons: Vec<(&'static str, u64)> = Vec::new();
-        for reason in self.refused.values() {
-            match reasons.iter_mut().find(|(known, _)| known == reason) {
-                Some((_, count)) => *count += 1,
-                None => reasons.push((*reason, 1)),
-            }
-        }
-        reasons
     }
 
     /// Counts a failure to hook an edge.

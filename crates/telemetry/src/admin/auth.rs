@@ -49,9 +49,7 @@ impl Users {
             queue: Semaphore::new(QUEUE),
             turn: Semaphore::new(1),
         };
-        Self {
-            inner: Some(Arc::new(inner)),
-        }
+        Self { inner: Some(Arc::new(inner)) }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -76,9 +74,7 @@ impl Users {
         let check = tokio::task::spawn_blocking(move || checked.check(&user, &password));
         match check.await {
             Ok(true) => {
-                digest
-                    .into_iter()
-                    .for_each(|digest| inner.remembered.insert(digest));
+                digest.into_iter().for_each(|digest| inner.remembered.insert(digest));
                 Verdict::Right
             }
             Ok(false) | Err(_) => Verdict::Wrong,
@@ -111,10 +107,7 @@ struct Remembered {
 impl Remembered {
     fn new() -> Self {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &SystemRandom::new()).ok();
-        Self {
-            key,
-            digests: Mutex::default(),
-        }
+        Self { key, digests: Mutex::default() }
     }
 
     fn digest(&self, user: &str, password: &[u8]) -> Option<[u8; 32]> {
@@ -128,9 +121,7 @@ impl Remembered {
     fn contains(&self, digest: &[u8]) -> bool {
         let digests = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
         let found = digests.iter().map(|known| known.ct_eq(digest));
-        found
-            .fold(subtle::Choice::from(0), |any, one| any | one)
-            .into()
+        found.fold(subtle::Choice::from(0), |any, one| any | one).into()
     }
 
     fn insert(&self, digest: [u8; 32]) {
@@ -144,9 +135,7 @@ impl Remembered {
 
 /// The cost factor of a hash, or none for what is no bcrypt hash.
 pub(super) fn cost(hash: &str) -> Option<u32> {
-    hash.parse::<bcrypt::HashParts>()
-        .ok()
-        .map(|parts| parts.get_cost())
+    hash.parse::<bcrypt::HashParts>().ok().map(|parts| parts.get_cost())
 }
 
 const QUEUE: usize = 8;
@@ -165,9 +154,7 @@ mod tests {
     }
 
     async fn verify(users: &Users, user: &str, password: &str) -> Verdict {
-        users
-            .verify(user.to_owned(), password.as_bytes().to_vec())
-            .await
+        users.verify(user.to_owned(), password.as_bytes().to_vec()).await
     }
 
     #[tokio::test]
@@ -189,11 +176,7 @@ mod tests {
             took.push(started.elapsed().as_secs_f64());
         }
         let ratio = took[1] / took[0];
-        assert!(
-            ratio > 0.1,
-            "an unknown user was refused {:.0} times faster",
-            1.0 / ratio
-        );
+        assert!(ratio > 0.1, "an unknown user was refused {:.0} times faster", 1.0 / ratio);
     }
 
     #[tokio::test]

@@ -49,9 +49,7 @@ pub(super) async fn accept_loop(
         }
     }
     drop(listener);
-    let drained = timeout(deadline, async {
-        while connections.join_next().await.is_some() {}
-    });
+    let drained = timeout(deadline, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
         connections.shutdown().await;
     }

@@ -38,9 +38,7 @@ async fn gate(State(shared): State<Arc<Shared>>, request: Request, next: Next) -
         Some(refusal) => refusal,
         None => next.run(bounded(request, shared.limits.body)).await,
     };
-    response
-        .headers_mut()
-        .extend(shared.security.load().headers.clone());
+    response.headers_mut().extend(shared.security.load().headers.clone());
     shared.stats.answered(&path, response.status());
     response
 }
@@ -72,11 +70,7 @@ async fn unauthorised(shared: &Shared, headers: &HeaderMap) -> Option<Response> 
             shared.stats.refused(Refusal::Unauthorised);
             let ask = [(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"))];
             Some(
-                (
-                    StatusCode::UNAUTHORIZED,
-                    ask,
-                    "credentials are missing or wrong\n",
-                )
+                (StatusCode::UNAUTHORIZED, ask, "credentials are missing or wrong\n")
                     .into_response(),
             )
         }
@@ -118,22 +112,13 @@ mod tests {
 
     #[test]
     fn credentials_are_split_at_the_first_colon() {
-        assert_eq!(
-            given("Basic YTpiOmM="),
-            Some(("a".to_owned(), b"b:c".to_vec()))
-        );
+        assert_eq!(given("Basic YTpiOmM="), Some(("a".to_owned(), b"b:c".to_vec())));
         assert_eq!(given("basic YTo="), Some(("a".to_owned(), Vec::new())));
     }
 
     #[test]
     fn what_is_not_basic_is_no_credential() {
-        for value in [
-            "Bearer YTpi",
-            "Basic",
-            "Basic !!!",
-            "Basic YQ==",
-            "Basic /zo=",
-        ] {
+        for value in ["Bearer YTpi", "Basic", "Basic !!!", "Basic YQ==", "Basic /zo="] {
             assert_eq!(given(value), None, "{value}");
         }
     }

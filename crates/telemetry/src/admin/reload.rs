@@ -23,18 +23,9 @@ pub(super) struct Watch {
 impl Watch {
     /// Reads the configuration for the first time.
     pub(super) fn start(path: &Path) -> Result<(Self, Security), WebConfigError> {
-        let Reading {
-            outcome,
-            fingerprint,
-        } = read(path);
+        let Reading { outcome, fingerprint } = read(path);
         let security = outcome?;
-        Ok((
-            Self {
-                path: path.to_owned(),
-                fingerprint,
-            },
-            security,
-        ))
+        Ok((Self { path: path.to_owned(), fingerprint }, security))
     }
 
     /// Looks for changes until `stop`.

@@ -40,11 +40,7 @@ pub(super) fn standard(registry: Registry, stats: Arc<Stats>) -> Router {
         router = router.route(path, get(ready));
     }
     let writers = Arc::new(Semaphore::new(WRITERS));
-    router.with_state(Scrape {
-        registry,
-        stats,
-        writers,
-    })
+    router.with_state(Scrape { registry, stats, writers })
 }
 
 pub(super) fn landing(title: &'static str, endpoints: &[Endpoint]) -> Router {
@@ -112,10 +108,7 @@ fn page_response(format: Format, gzip: bool, page: Vec<u8>) -> Response {
     let headers = response.headers_mut();
     let content_type = HeaderValue::from_static(format.content_type());
     headers.insert(header::CONTENT_TYPE, content_type);
-    headers.insert(
-        header::VARY,
-        HeaderValue::from_static("accept, accept-encoding"),
-    );
+    headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
     if gzip {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -131,11 +124,7 @@ async fn ready(State(scrape): State<Scrape>) -> Response {
 }
 
 fn answer(health: &Health) -> Response {
-    let status = if health.good {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if health.good { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, health.to_string()).into_response()
 }
 

@@ -16,12 +16,8 @@ static REQUESTS: Metric = Metric::counter(
     "Requests answered, by group of paths and class of status.",
     &["path", "code"],
 );
-static CONNECTIONS: Metric = Metric::gauge(
-    "fathom_http_connections",
-    Unit::Count("{connection}"),
-    "Open connections.",
-    &[],
-);
+static CONNECTIONS: Metric =
+    Metric::gauge("fathom_http_connections", Unit::Count("{connection}"), "Open connections.", &[]);
 static REFUSED: Metric = Metric::counter(
     "fathom_http_refused_total",
     Unit::Count("{connection}"),
@@ -50,14 +46,7 @@ static WEB_CONFIG_RELOADS: Metric = Metric::counter(
 /// Metrics of the listener.
 pub(crate) const CATALOGUE: Catalogue = Catalogue {
     title: "The HTTP listener",
-    metrics: &[
-        &REQUESTS,
-        &CONNECTIONS,
-        &REFUSED,
-        &SCRAPE,
-        &WEB_CONFIG_GOOD,
-        &WEB_CONFIG_RELOADS,
-    ],
+    metrics: &[&REQUESTS, &CONNECTIONS, &REFUSED, &SCRAPE, &WEB_CONFIG_GOOD, &WEB_CONFIG_RELOADS],
 };
 
 /// Why a connection or request was given up.
@@ -125,14 +114,9 @@ impl Stats {
     }
 
     pub(super) fn web_config_changed(&self, good: bool) {
-        let counter = if good {
-            &self.web_config_good
-        } else {
-            &self.web_config_bad
-        };
+        let counter = if good { &self.web_config_good } else { &self.web_config_bad };
         counter.fetch_add(1, Ordering::Relaxed);
-        self.web_config_stale
-            .store(u64::from(!good), Ordering::Relaxed);
+        self.web_config_stale.store(u64::from(!good), Ordering::Relaxed);
     }
 
     fn scrapes(&self) -> Family {
@@ -150,10 +134,7 @@ impl Source for Stats {
         let mut requests = Family::with_capacity(&REQUESTS, PATHS.len() * CLASSES.len());
         for (path, row) in PATHS.iter().zip(&self.requests) {
             for (class, count) in CLASSES.iter().zip(row) {
-                requests.push(
-                    [(*path).into(), (*class).into()],
-                    count.load(Ordering::Relaxed),
-                );
+                requests.push([(*path).into(), (*class).into()], count.load(Ordering::Relaxed));
             }
         }
         let mut refused = Family::with_capacity(&REFUSED, REFUSALS.len());
@@ -161,14 +142,8 @@ impl Source for Stats {
             refused.push([(*reason).into()], count.load(Ordering::Relaxed));
         }
         let mut reloads = Family::new(&WEB_CONFIG_RELOADS);
-        reloads.push(
-            ["success".into()],
-            self.web_config_good.load(Ordering::Relaxed),
-        );
-        reloads.push(
-            ["failure".into()],
-            self.web_config_bad.load(Ordering::Relaxed),
-        );
+        reloads.push(["success".into()], self.web_config_good.load(Ordering::Relaxed));
+        reloads.push(["failure".into()], self.web_config_bad.load(Ordering::Relaxed));
         let in_use = self.web_config_stale.load(Ordering::Relaxed) == 0;
         vec![
             requests,
@@ -182,11 +157,7 @@ impl Source for Stats {
 }
 
 fn group(path: &str) -> usize {
-    let first = path
-        .trim_start_matches('/')
-        .split('/')
-        .next()
-        .unwrap_or_default();
+    let first = path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
         "metrics" => 0,
         "health" | "healthz" | "readyz" => 1,

@@ -23,13 +23,7 @@ pub(super) struct TimedIo<S> {
 impl<S> TimedIo<S> {
     pub(super) fn new(inner: S, write_limit: Duration, idle_limit: Duration) -> Self {
         let idle = Box::pin(sleep(idle_limit));
-        Self {
-            inner,
-            write_limit,
-            idle_limit,
-            writing: None,
-            idle,
-        }
+        Self { inner, write_limit, idle_limit, writing: None, idle }
     }
 
     fn wrote<T>(

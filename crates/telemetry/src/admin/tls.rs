@@ -104,10 +104,7 @@ pub enum TlsProblem {
     #[error("min_version is above max_version; exchange them")]
     NoVersion,
     /// A cipher suite that is unknown or unsafe.
-    #[error(
-        "cipher_suites: {given:?} is not offered; use one of {}",
-        suite_names()
-    )]
+    #[error("cipher_suites: {given:?} is not offered; use one of {}", suite_names())]
     CipherSuite {
         /// What was given.
         given: Box<str>,
@@ -134,14 +131,10 @@ pub(super) fn server_config(
     problems.extend(faults.into_iter().map(Problem::from));
     let versions = versions(raw).map_err(|faults| problems.extend(faults)).ok();
     let provider = Arc::new(provider);
-    let verifier = client_auth(raw, &provider, files)
-        .map_err(|fault| problems.push(fault))
-        .ok();
+    let verifier = client_auth(raw, &provider, files).map_err(|fault| problems.push(fault)).ok();
     let chain = certificates("cert_file", raw.cert_file.as_ref(), files);
     let chain = chain.map_err(|fault| problems.push(fault)).ok();
-    let key = private_key(raw, files)
-        .map_err(|fault| problems.push(fault))
-        .ok();
+    let key = private_key(raw, files).map_err(|fault| problems.push(fault)).ok();
     let (versions, verifier, chain, key) = (versions?, verifier?, chain?, key?);
     let builder = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&versions)
@@ -153,11 +146,7 @@ pub(super) fn server_config(
         .map_err(|source| problems.push(TlsProblem::Pair { source }.into()))
         .ok()?;
     config.ignore_client_order = raw.prefer_server_cipher_suites.unwrap_or(true);
-    let protocols: &[&[u8]] = if http2 {
-        &[b"h2", b"http/1.1"]
-    } else {
-        &[b"http/1.1"]
-    };
+    let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
     config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Some(Arc::new(config))
 }
@@ -167,10 +156,7 @@ fn versions(raw: &Raw) -> Result<Vec<&'static SupportedProtocolVersion>, Vec<Pro
         None => Ok(default),
         Some("TLS12") => Ok(0),
         Some("TLS13") => Ok(1),
-        Some(given) => Err(Problem::from(TlsProblem::Version {
-            key,
-            given: given.into(),
-        })),
+        Some(given) => Err(Problem::from(TlsProblem::Version { key, given: given.into() })),
     };
     let least = rank("min_version", &raw.min_version, 0);
     let most = rank("max_version", &raw.max_version, 1);
@@ -200,22 +186,13 @@ fn provider(raw: &Raw) -> (CryptoProvider, Vec<TlsProblem>) {
 /// As in Go, the list speaks about TLS 1.2 only; the suites of TLS 1.3 are always offered.
 fn chosen_suites(names: &[String]) -> (Vec<SupportedCipherSuite>, Vec<TlsProblem>) {
     let all = ring::ALL_CIPHER_SUITES;
-    let mut suites: Vec<_> = all
-        .iter()
-        .copied()
-        .filter(|suite| suite.tls13().is_some())
-        .collect();
+    let mut suites: Vec<_> = all.iter().copied().filter(|suite| suite.tls13().is_some()).collect();
     let mut faults = Vec::new();
     for name in names {
-        match all
-            .iter()
-            .find(|suite| suite_name(suite) == canonical(name))
-        {
+        match all.iter().find(|suite| suite_name(suite) == canonical(name)) {
             Some(suite) if suites.contains(suite) => {}
             Some(suite) => suites.push(*suite),
-            None => faults.push(TlsProblem::CipherSuite {
-                given: name.as_str().into(),
-            }),
+            None => faults.push(TlsProblem::CipherSuite { given: name.as_str().into() }),
         }
     }
     (suites, faults)
@@ -231,14 +208,9 @@ fn chosen_groups(names: &[String]) -> (Vec<&'static dyn SupportedKxGroup>, Vec<T
             "CurveP384" => Some(NamedGroup::secp384r1),
             _ => None,
         };
-        match ring::ALL_KX_GROUPS
-            .iter()
-            .find(|group| Some(group.name()) == wanted)
-        {
+        match ring::ALL_KX_GROUPS.iter().find(|group| Some(group.name()) == wanted) {
             Some(group) => groups.push(*group),
-            None => faults.push(TlsProblem::Curve {
-                given: name.as_str().into(),
-            }),
+            None => faults.push(TlsProblem::Curve { given: name.as_str().into() }),
         }
     }
     (groups, faults)
@@ -262,10 +234,7 @@ fn client_auth(
         }
         "VerifyClientCertIfGiven" => verified(raw, provider, files, false),
         "RequireAndVerifyClientCert" => verified(raw, provider, files, true),
-        given => Err(TlsProblem::ClientAuthType {
-            given: given.into(),
-        }
-        .into()),
+        given => Err(TlsProblem::ClientAuthType { given: given.into() }.into()),
     }
 }
 
@@ -277,20 +246,12 @@ fn verified(
 ) -> Result<Arc<dyn ClientCertVerifier>, Problem> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates("client_ca_file", raw.client_ca_file.as_ref(), files)? {
-        roots
-            .add(certificate)
-            .map_err(|source| TlsProblem::ClientCa { source })?;
+        roots.add(certificate).map_err(|source| TlsProblem::ClientCa { source })?;
     }
     let builder =
         WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-    let builder = if required {
-        builder
-    } else {
-        builder.allow_unauthenticated()
-    };
-    let verifier = builder.build().map_err(|_| TlsProblem::Missing {
-        key: "client_ca_file",
-    })?;
+    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    let verifier = builder.build().map_err(|_| TlsProblem::Missing { key: "client_ca_file" })?;
     Ok(verifier)
 }
 
@@ -304,12 +265,7 @@ fn certificates(
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     match chain {
         Ok(chain) if !chain.is_empty() => Ok(chain),
-        _ => Err(TlsProblem::NoPem {
-            key,
-            path,
-            what: "certificate",
-        }
-        .into()),
+        _ => Err(TlsProblem::NoPem { key, path, what: "certificate" }.into()),
     }
 }
 
@@ -317,14 +273,8 @@ fn private_key(raw: &Raw, files: &mut Files) -> Result<PrivateKeyDer<'static>, P
     let key = "key_file";
     let path = files.resolve(raw.key_file.as_ref().ok_or(TlsProblem::Missing { key })?);
     let pem = files.read(&path)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| {
-        TlsProblem::NoPem {
-            key,
-            path,
-            what: "private key",
-        }
-        .into()
-    })
+    PrivateKeyDer::from_pem_slice(&pem)
+        .map_err(|_| TlsProblem::NoPem { key, path, what: "private key" }.into())
 }
 
 /// rustls marks the suites of TLS 1.3 in the name, the standard and Go do not.
@@ -336,11 +286,7 @@ fn suite_name(suite: &SupportedCipherSuite) -> String {
 /// Go knows two names without the hash.
 fn canonical(name: &str) -> String {
     let short = name.ends_with("CHACHA20_POLY1305");
-    if short {
-        format!("{name}_SHA256")
-    } else {
-        name.to_owned()
-    }
+    if short { format!("{name}_SHA256") } else { name.to_owned() }
 }
 
 fn suite_names() -> String {

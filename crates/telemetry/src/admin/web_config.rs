@@ -34,14 +34,9 @@ pub(super) struct Reading {
 /// Reads the file at `path` and all that it names.
 pub(super) fn read(path: &Path) -> Reading {
     let mut files = Files::new(path);
-    let outcome = security(path, &mut files).map_err(|problems| WebConfigError {
-        path: path.to_owned(),
-        problems,
-    });
-    Reading {
-        outcome,
-        fingerprint: files.digest.finish().as_ref().to_vec(),
-    }
+    let outcome = security(path, &mut files)
+        .map_err(|problems| WebConfigError { path: path.to_owned(), problems });
+    Reading { outcome, fingerprint: files.digest.finish().as_ref().to_vec() }
 }
 
 /// A web configuration that cannot be used.
@@ -132,10 +127,7 @@ pub(super) struct Files {
 impl Files {
     fn new(config: &Path) -> Self {
         let directory = config.parent().map(Path::to_owned).unwrap_or_default();
-        Self {
-            directory,
-            digest: digest::Context::new(&digest::SHA256),
-        }
+        Self { directory, digest: digest::Context::new(&digest::SHA256) }
     }
 
     /// The path as seen from the configuration file.
@@ -178,11 +170,7 @@ struct RawHttp {
 
 impl Default for RawHttp {
     fn default() -> Self {
-        Self {
-            http2: true,
-            headers: BTreeMap::new(),
-            unknown: BTreeMap::new(),
-        }
+        Self { http2: true, headers: BTreeMap::new(), unknown: BTreeMap::new() }
     }
 }
 
@@ -194,10 +182,7 @@ fn security(path: &Path, files: &mut Files) -> Result<Security, Vec<Problem>> {
     let octets = files.read(path).map_err(|problem| vec![problem])?;
     let raw = parse(&octets).map_err(|problem| vec![problem])?;
     let mut problems = unknown_keys("", &raw.unknown);
-    problems.extend(unknown_keys(
-        "http_server_config.",
-        &raw.http_server_config.unknown,
-    ));
+    problems.extend(unknown_keys("http_server_config.", &raw.http_server_config.unknown));
     let headers = headers(&raw.http_server_config.headers, &mut problems);
     let users = users(raw.basic_auth_users, &mut problems);
     let tls = match raw.tls_server_config {
@@ -208,52 +193,31 @@ fn security(path: &Path, files: &mut Files) -> Result<Security, Vec<Problem>> {
         }
         None => None,
     };
-    if problems.is_empty() {
-        Ok(Security {
-            tls,
-            users,
-            headers,
-        })
-    } else {
-        Err(problems)
-    }
+    if problems.is_empty() { Ok(Security { tls, users, headers }) } else { Err(problems) }
 }
 
 fn parse(octets: &[u8]) -> Result<Raw, Problem> {
     if octets.iter().all(u8::is_ascii_whitespace) {
         return Ok(Raw::default());
     }
-    serde_saphyr::from_slice(octets).map_err(|source| Problem::Syntax {
-        source: Box::new(source),
-    })
+    serde_saphyr::from_slice(octets).map_err(|source| Problem::Syntax { source: Box::new(source) })
 }
 
 fn unknown_keys(section: &str, unknown: &BTreeMap<String, IgnoredAny>) -> Vec<Problem> {
-    let key = |key: &String| Problem::UnknownKey {
-        key: format!("{section}{key}").into(),
-    };
+    let key = |key: &String| Problem::UnknownKey { key: format!("{section}{key}").into() };
     unknown.keys().map(key).collect()
 }
 
 fn headers(raw: &BTreeMap<String, String>, problems: &mut Vec<Problem>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in raw {
-        let allowed = HEADERS
-            .iter()
-            .any(|allowed| allowed.eq_ignore_ascii_case(name));
-        match (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_str(value),
-        ) {
+        let allowed = HEADERS.iter().any(|allowed| allowed.eq_ignore_ascii_case(name));
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             (Ok(name), Ok(value)) if allowed => drop(headers.insert(name, value)),
             (Ok(_), Err(_)) if allowed => {
-                problems.push(Problem::HeaderValue {
-                    name: name.as_str().into(),
-                });
+                problems.push(Problem::HeaderValue { name: name.as_str().into() });
             }
-            _ => problems.push(Problem::Header {
-                name: name.as_str().into(),
-            }),
+            _ => problems.push(Problem::Header { name: name.as_str().into() }),
         }
     }
     headers
@@ -277,31 +241,21 @@ fn users(hashes: BTreeMap<String, String>, problems: &mut Vec<Problem>) -> Users
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, Problem> {
-    let failed = |source| Problem::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| Problem::Read { path: path.to_owned(), source };
     let file = std::fs::File::open(path).map_err(failed)?;
     if !file.metadata().map_err(failed)?.is_file() {
         return Err(failed(io::Error::from(io::ErrorKind::InvalidInput)));
     }
     let mut octets = Vec::new();
-    file.take(FILE_LIMIT + 1)
-        .read_to_end(&mut octets)
-        .map_err(failed)?;
+    file.take(FILE_LIMIT + 1).read_to_end(&mut octets).map_err(failed)?;
     if octets.len() as u64 > FILE_LIMIT {
-        return Err(Problem::TooLarge {
-            path: path.to_owned(),
-        });
+        return Err(Problem::TooLarge { path: path.to_owned() });
     }
     Ok(octets)
 }
 
 fn list(problems: &[Problem]) -> String {
-    problems
-        .iter()
-        .map(|problem| format!("\n  - {problem}"))
-        .collect()
+    problems.iter().map(|problem| format!("\n  - {problem}")).collect()
 }
 
 /// The headers that the exporter toolkit lets operators set.

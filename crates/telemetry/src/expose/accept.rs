@@ -23,11 +23,7 @@ impl<'a> Preference<'a> {
                 _ => {}
             }
         }
-        Some(Self {
-            name,
-            version,
-            quality,
-        })
+        Some(Self { name, version, quality })
     }
 
     pub(super) fn is_openmetrics(&self) -> bool {
@@ -49,11 +45,7 @@ impl<'a> Preference<'a> {
 
 /// Reads a list; elements that are malformed are left out.
 pub(super) fn preferences(header: &str) -> Vec<Preference<'_>> {
-    header
-        .split(',')
-        .take(MAX_ELEMENTS)
-        .filter_map(Preference::parse)
-        .collect()
+    header.split(',').take(MAX_ELEMENTS).filter_map(Preference::parse).collect()
 }
 
 /// The highest quality among the elements that are wanted.
@@ -61,34 +53,19 @@ pub(super) fn best(
     offers: &[Preference<'_>],
     wanted: impl Fn(&Preference<'_>) -> bool,
 ) -> Option<u16> {
-    offers
-        .iter()
-        .filter(|offer| wanted(offer))
-        .map(|offer| offer.quality)
-        .max()
+    offers.iter().filter(|offer| wanted(offer)).map(|offer| offer.quality).max()
 }
 
 /// Whether a client that sent this `Accept-Encoding` takes gzip.
 pub fn accepts_gzip(accept_encoding: Option<&str>) -> bool {
     let offers = preferences(accept_encoding.unwrap_or_default());
-    let quality = |name| {
-        offers
-            .iter()
-            .find(|offer| offer.is(name))
-            .map(|offer| offer.quality)
-    };
-    quality("gzip")
-        .or_else(|| quality("x-gzip"))
-        .or_else(|| quality("*"))
-        .unwrap_or(0)
-        > 0
+    let quality = |name| offers.iter().find(|offer| offer.is(name)).map(|offer| offer.quality);
+    quality("gzip").or_else(|| quality("x-gzip")).or_else(|| quality("*")).unwrap_or(0) > 0
 }
 
 fn thousandths(text: &str) -> Option<u16> {
     let quality: f32 = text.parse().ok()?;
-    (0.0..=1.0)
-        .contains(&quality)
-        .then(|| (quality * 1000.0).round() as u16)
+    (0.0..=1.0).contains(&quality).then(|| (quality * 1000.0).round() as u16)
 }
 
 /// Real clients send fewer than ten.

@@ -158,11 +158,7 @@ impl Page<'_> {
 
     fn timestamp(&mut self, at: SystemTime) {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.print(format_args!(
-            "{}.{:09}",
-            since.as_secs(),
-            since.subsec_nanos()
-        ));
+        self.print(format_args!("{}.{:09}", since.as_secs(), since.subsec_nanos()));
     }
 
     fn escaped(&mut self, text: &str, quotes: bool) {
@@ -204,8 +200,7 @@ enum Number {
 }
 
 fn ends_in_word(name: &str, word: &str) -> bool {
-    name.strip_suffix(word)
-        .is_some_and(|rest| rest.ends_with('_'))
+    name.strip_suffix(word).is_some_and(|rest| rest.ends_with('_'))
 }
 
 /// Plain digits are exact but run to hundreds of characters at the ends of the range.

@@ -32,12 +32,9 @@ fn sample() -> Vec<Family> {
     let histogram = Histogram::from_counts(&[0.005, 1.0, 10.0][..], vec![1, 2, 0, 4], 55.5);
     latency.push_created(["/m".into()], histogram.unwrap(), created);
     let mut load = Family::new(&LOAD);
-    for (kind, value) in [
-        ("big", 1e300),
-        ("inf", f64::INFINITY),
-        ("nan", f64::NAN),
-        ("small", -2.5e-9),
-    ] {
+    for (kind, value) in
+        [("big", 1e300), ("inf", f64::INFINITY), ("nan", f64::NAN), ("small", -2.5e-9)]
+    {
         load.push([kind.into()], value);
     }
     load.push(["zero".into()], 0.0);
@@ -60,20 +57,14 @@ fn the_prometheus_text_is_as_agreed() {
 
 #[test]
 fn the_openmetrics_text_is_as_agreed() {
-    assert_eq!(
-        text_of(Format::OpenMetrics),
-        include_str!("tests/golden.om")
-    );
+    assert_eq!(text_of(Format::OpenMetrics), include_str!("tests/golden.om"));
 }
 
 #[test]
 fn both_texts_satisfy_the_strict_reader() {
     for format in [Format::Text, Format::OpenMetrics] {
         let samples = reader::read(&text_of(format), format).unwrap();
-        let largest = samples
-            .iter()
-            .find(|s| s.label("direction") == Some("tx"))
-            .unwrap();
+        let largest = samples.iter().find(|s| s.label("direction") == Some("tx")).unwrap();
         assert_eq!(largest.label("pod"), Some("a\"b\\c\nd"));
         assert_eq!(largest.value, "18446744073709551615");
     }
@@ -98,10 +89,8 @@ fn the_strict_reader_refuses_what_the_formats_forbid() {
 
 #[test]
 fn promtool_accepts_the_text() {
-    let families: Vec<_> = sample()
-        .into_iter()
-        .filter(|family| family.metric().name != LEGACY.name)
-        .collect();
+    let families: Vec<_> =
+        sample().into_iter().filter(|family| family.metric().name != LEGACY.name).collect();
     let mut text = Vec::new();
     render(Format::Text, &families, &mut text);
     let mut promtool = Command::new("promtool")
@@ -114,10 +103,7 @@ fn promtool_accepts_the_text() {
     promtool.stdin.take().unwrap().write_all(&text).unwrap();
     let verdict = promtool.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&verdict.stderr).into_owned();
-    assert!(
-        verdict.status.success() && said.is_empty(),
-        "promtool said: {said}"
-    );
+    assert!(verdict.status.success() && said.is_empty(), "promtool said: {said}");
 }
 
 #[test]
@@ -138,19 +124,10 @@ fn the_format_follows_the_accept_header() {
             Some("application/openmetrics-text; version=\"1.0.0\"; charset=utf-8"),
             Format::OpenMetrics,
         ),
-        (
-            Some("text/plain;q=0.9, application/openmetrics-text;q=0.8"),
-            Format::Text,
-        ),
+        (Some("text/plain;q=0.9, application/openmetrics-text;q=0.8"), Format::Text),
         (Some("application/openmetrics-text;q=0"), Format::Text),
-        (
-            Some("application/openmetrics-text;version=0.0.1"),
-            Format::Text,
-        ),
-        (
-            Some("application/openmetrics-text;q=0.5, */*"),
-            Format::Text,
-        ),
+        (Some("application/openmetrics-text;version=0.0.1"), Format::Text),
+        (Some("application/openmetrics-text;q=0.5, */*"), Format::Text),
         (Some("*/*"), Format::Text),
         (Some("image/png"), Format::Text),
         (Some(";;,=,;q"), Format::Text),

@@ -32,20 +32,14 @@ struct Seen {
 impl EventLimit {
     /// A limit of one event of a kind in each `window`.
     pub fn new(window: Duration) -> Self {
-        Self {
-            window,
-            seen: Mutex::default(),
-        }
+        Self { window, seen: Mutex::default() }
     }
 
     /// Whether the event may be logged at `now`: if so, how many like it were left out since
     /// the last one. Event and reason come from closed sets, so the table stays small.
     pub fn admit(&self, event: &'static str, reason: &'static str, now: Instant) -> Option<u64> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = Seen {
-            passed: now,
-            suppressed: 0,
-        };
+        let fresh = Seen { passed: now, suppressed: 0 };
         let Some(last) = seen.get_mut(&(event, reason)) else {
             seen.insert((event, reason), fresh);
             return Some(0);

@@ -55,12 +55,7 @@ mod tests {
     fn unknown_spellings_are_refused_with_the_known_ones() {
         let error = parse_level("verbose").unwrap_err().to_string();
         assert!(error.contains("trace, debug, info"), "{error}");
-        assert!(
-            parse_format("text")
-                .unwrap_err()
-                .to_string()
-                .contains("json or console")
-        );
+        assert!(parse_format("text").unwrap_err().to_string().contains("json or console"));
         assert_eq!(parse_format("console"), Ok(Format::Console));
     }
 }

@@ -49,9 +49,7 @@ impl Queue {
         let counts = Arc::<Counts>::default();
         let noted = Arc::clone(&counts);
         let work = move || write_all(sink, &receiver, &noted);
-        thread::Builder::new()
-            .name("fathom-log".to_owned())
-            .spawn(work)?;
+        thread::Builder::new().name("fathom-log".to_owned()).spawn(work)?;
         Ok(Self { sender, counts })
     }
 
@@ -96,10 +94,7 @@ impl MakeWriter<'_> for Writers {
     type Writer = Line;
 
     fn make_writer(&self) -> Line {
-        Line {
-            queue: self.0.clone(),
-            octets: Vec::with_capacity(256),
-        }
+        Line { queue: self.0.clone(), octets: Vec::with_capacity(256) }
     }
 }
 
@@ -155,11 +150,7 @@ fn write_all(mut sink: impl Write, lines: &Receiver<Item>, counts: &Counts) {
         match item {
             Item::Line(line) => {
                 let outcome = sink.write_all(&line);
-                let counter = if outcome.is_ok() {
-                    &counts.written
-                } else {
-                    &counts.failed
-                };
+                let counter = if outcome.is_ok() { &counts.written } else { &counts.failed };
                 counter.fetch_add(1, Ordering::Relaxed);
             }
             // Whoever waits may have given up; then there is nobody to tell.

@@ -50,12 +50,7 @@ impl Write for Stuck {
 }
 
 fn config(format: Format) -> Config {
-    Config {
-        format,
-        level: Level::INFO,
-        directives: None,
-        colours: false,
-    }
+    Config { format, level: Level::INFO, directives: None, colours: false }
 }
 
 fn said(config: &Config, speak: impl FnOnce(&Logs)) -> String {
@@ -80,23 +75,14 @@ fn json_is_one_object_a_line_with_flat_fields() {
     assert_eq!(line["message"], "Ready \"now\"\nand here");
     assert_eq!(line["target"], "telemetry::logs::tests");
     let at = line["timestamp"].as_str().unwrap();
-    assert!(
-        at.ends_with('Z') && at.chars().nth(10) == Some('T'),
-        "{at} is no RFC 3339 time"
-    );
+    assert!(at.ends_with('Z') && at.chars().nth(10) == Some('T'), "{at} is no RFC 3339 time");
 }
 
 #[test]
 fn console_lines_are_coloured_only_when_asked() {
     let plain = said(&config(Format::Console), |_| tracing::warn!("Careful"));
-    assert!(
-        plain.contains("WARN") && !plain.contains('\u{1b}'),
-        "{plain:?}"
-    );
-    let coloured = Config {
-        colours: true,
-        ..config(Format::Console)
-    };
+    assert!(plain.contains("WARN") && !plain.contains('\u{1b}'), "{plain:?}");
+    let coloured = Config { colours: true, ..config(Format::Console) };
     assert!(said(&coloured, |_| tracing::warn!("Careful")).contains('\u{1b}'));
 }
 
@@ -107,29 +93,17 @@ fn a_line_break_in_a_field_does_not_forge_an_event() {
         tracing::info!(%name, "Seen");
     });
     assert_eq!(text.lines().count(), 1, "{text}");
-    assert!(
-        text.contains("name=pod\\n2026-01-01 INFO forged") && text.ends_with('\n'),
-        "{text}"
-    );
+    assert!(text.contains("name=pod\\n2026-01-01 INFO forged") && text.ends_with('\n'), "{text}");
 }
 
 #[test]
 fn debug_shows_our_own_events_and_not_those_of_the_transport() {
-    let text = said(
-        &Config {
-            level: Level::DEBUG,
-            ..config(Format::Console)
-        },
-        |_| {
-            tracing::debug!(target: "h2::codec", "frame");
-            tracing::info!(target: "h2::codec", "settings");
-            tracing::debug!(target: "flow::drain", "drained");
-        },
-    );
-    assert!(
-        !text.contains("frame") && text.contains("settings"),
-        "{text}"
-    );
+    let text = said(&Config { level: Level::DEBUG, ..config(Format::Console) }, |_| {
+        tracing::debug!(target: "h2::codec", "frame");
+        tracing::info!(target: "h2::codec", "settings");
+        tracing::debug!(target: "flow::drain", "drained");
+    });
+    assert!(!text.contains("frame") && text.contains("settings"), "{text}");
     assert!(text.contains("drained"), "{text}");
 }
 
@@ -154,30 +128,18 @@ fn the_level_changes_while_running() {
 #[test]
 fn rust_log_overrides_the_level_also_after_a_change() {
     let directives = Some("off,telemetry=debug".to_owned());
-    let text = said(
-        &Config {
-            directives,
-            ..config(Format::Console)
-        },
-        |logs| {
-            logs.set_level(Level::ERROR);
-            tracing::debug!("kept");
-            tracing::error!(target: "elsewhere", "dropped");
-        },
-    );
+    let text = said(&Config { directives, ..config(Format::Console) }, |logs| {
+        logs.set_level(Level::ERROR);
+        tracing::debug!("kept");
+        tracing::error!(target: "elsewhere", "dropped");
+    });
     assert!(text.contains("kept") && !text.contains("dropped"), "{text}");
 }
 
 #[test]
 fn wrong_directives_are_an_error_with_the_variable_in_it() {
     let directives = Some("telemetry=loud".to_owned());
-    let error = Logs::build(
-        &Config {
-            directives,
-            ..config(Format::Json)
-        },
-        io::sink(),
-    );
+    let error = Logs::build(&Config { directives, ..config(Format::Json) }, io::sink());
     let error = error.err().unwrap();
     assert!(matches!(error, LogsError::Directives { .. }));
     assert!(error.to_string().starts_with("RUST_LOG is not"), "{error}");
@@ -193,27 +155,12 @@ fn a_stuck_reader_costs_lines_but_never_stops_a_thread() {
             tracing::info!(n, "Speaking to nobody");
         }
     });
-    assert!(
-        started.elapsed() < Duration::from_secs(30),
-        "took {:?}",
-        started.elapsed()
-    );
-    assert!(
-        !logs.flush(Duration::from_millis(20)),
-        "nothing was written yet"
-    );
+    assert!(started.elapsed() < Duration::from_secs(30), "took {:?}", started.elapsed());
+    assert!(!logs.flush(Duration::from_millis(20)), "nothing was written yet");
     let counts = logs.queue.counts();
-    assert!(
-        counts.dropped() >= 10_000 - 4096 - 2,
-        "{} dropped",
-        counts.dropped()
-    );
+    assert!(counts.dropped() >= 10_000 - 4096 - 2, "{} dropped", counts.dropped());
     drop(release);
     assert!(logs.flush(Duration::from_secs(30)));
-    assert_eq!(
-        counts.written() + counts.dropped(),
-        10_000,
-        "every line is accounted for"
-    );
+    assert_eq!(counts.written() + counts.dropped(), 10_000, "every line is accounted for");
     assert_eq!(counts.families()[0].points().len(), 3);
 }

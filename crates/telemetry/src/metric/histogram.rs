@@ -36,11 +36,7 @@ impl Histogram {
         if !rising || bounds.iter().any(|bound| !bound.is_finite()) {
             return Err(HistogramError::Bounds);
         }
-        Ok(Self {
-            bounds,
-            counts,
-            sum,
-        })
+        Ok(Self { bounds, counts, sum })
     }
 
     /// Adds one observation; NaN belongs to no bucket and is ignored.
@@ -108,17 +104,8 @@ mod tests {
     #[test]
     fn bounds_must_rise_and_counts_must_match() {
         assert_eq!(Histogram::new(&[2.0, 1.0][..]), Err(HistogramError::Bounds));
-        assert_eq!(
-            Histogram::new(&[f64::INFINITY][..]),
-            Err(HistogramError::Bounds)
-        );
+        assert_eq!(Histogram::new(&[f64::INFINITY][..]), Err(HistogramError::Bounds));
         let short = Histogram::from_counts(&[1.0][..], vec![1], 1.0);
-        assert_eq!(
-            short,
-            Err(HistogramError::Buckets {
-                bounds: 1,
-                counts: 1
-            })
-        );
+        assert_eq!(short, Err(HistogramError::Buckets { bounds: 1, counts: 1 }));
     }
 }

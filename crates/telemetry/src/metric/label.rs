@@ -110,9 +110,6 @@ mod tests {
 
     #[test]
     fn octets_that_are_not_utf8_are_replaced() {
-        assert_eq!(
-            LabelValue::from_utf8_lossy(b"a\xffb").as_str(),
-            "a\u{fffd}b"
-        );
+        assert_eq!(LabelValue::from_utf8_lossy(b"a\xffb").as_str(), "a\u{fffd}b");
     }
 }

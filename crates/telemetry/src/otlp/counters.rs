@@ -34,10 +34,8 @@ static LAST: Metric = Metric::gauge(
 );
 
 /// Metrics of the push.
-pub(crate) const CATALOGUE: Catalogue = Catalogue {
-    title: "OTLP push",
-    metrics: &[&SENT, &DROPPED, &REQUESTS, &LAST],
-};
+pub(crate) const CATALOGUE: Catalogue =
+    Catalogue { title: "OTLP push", metrics: &[&SENT, &DROPPED, &REQUESTS, &LAST] };
 
 /// Why points were given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +83,7 @@ impl Counters {
         self.dropped[Loss::Rejected as usize].fetch_add(rejected, Ordering::Relaxed);
         self.settle(points);
         self.requests[0].fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.last_success.store(now.as_secs(), Ordering::Relaxed);
     }
 
@@ -113,9 +109,7 @@ impl Counters {
     fn settle(&self, points: u64) {
         let less = |pending: u64| Some(pending.saturating_sub(points));
         // The closure never refuses.
-        self.pending
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
-            .ok();
+        self.pending.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).ok();
     }
 }
 

@@ -35,12 +35,7 @@ pub(super) struct Request {
 
 /// Cuts `families` into requests of at most [`POINTS`] points.
 pub(super) fn requests(families: &[&Family], scene: &Scene<'_>) -> Vec<Request> {
-    let mut packer = Packer {
-        scene,
-        requests: Vec::new(),
-        metrics: Vec::new(),
-        room: POINTS,
-    };
+    let mut packer = Packer { scene, requests: Vec::new(), metrics: Vec::new(), room: POINTS };
     for family in families {
         packer.add(family);
     }
@@ -73,42 +68,21 @@ impl Packer<'_> {
         let points = (POINTS - std::mem::replace(&mut self.room, POINTS)) as u64;
         let metrics = std::mem::take(&mut self.metrics);
         if points > 0 {
-            self.requests.push(Request {
-                message: self.scene.request(metrics),
-                points,
-            });
+            self.requests.push(Request { message: self.scene.request(metrics), points });
         }
     }
 }
 
 impl Scene<'_> {
     fn request(&self, metrics: Vec<Message>) -> ExportMetricsServiceRequest {
-        let attributes = self
-            .resource
-            .iter()
-            .map(|(key, value)| attribute(key, value));
-        let resource = Resource {
-            attributes: attributes.collect(),
-            ..Resource::default()
-        };
-        let scope = InstrumentationScope {
-            name: "fathom".to_owned(),
-            ..Default::default()
-        };
-        let scope_metrics = vec![ScopeMetrics {
-            scope: Some(scope),
-            metrics,
-            schema_url: String::new(),
-        }];
+        let attributes = self.resource.iter().map(|(key, value)| attribute(key, value));
+        let resource = Resource { attributes: attributes.collect(), ..Resource::default() };
+        let scope = InstrumentationScope { name: "fathom".to_owned(), ..Default::default() };
+        let scope_metrics =
+            vec![ScopeMetrics { scope: Some(scope), metrics, schema_url: String::new() }];
         let resource = Some(resource);
-        let all = ResourceMetrics {
-            resource,
-            scope_metrics,
-            schema_url: String::new(),
-        };
-        ExportMetricsServiceRequest {
-            resource_metrics: vec![all],
-        }
+        let all = ResourceMetrics { resource, scope_metrics, schema_url: String::new() };
+        ExportMetricsServiceRequest { resource_metrics: vec![all] }
     }
 
     fn message(&self, metric: &'static Metric, points: &[Point]) -> Message {
@@ -122,27 +96,17 @@ impl Scene<'_> {
     }
 
     fn data(&self, metric: &'static Metric, points: &[Point]) -> Data {
-        let numbers = || {
-            points
-                .iter()
-                .filter_map(|point| self.number(metric, point))
-                .collect()
-        };
+        let numbers = || points.iter().filter_map(|point| self.number(metric, point)).collect();
         let aggregation_temporality = AggregationTemporality::Cumulative.into();
         match metric.kind {
-            Kind::Gauge | Kind::Info => Data::Gauge(Gauge {
-                data_points: numbers(),
-            }),
+            Kind::Gauge | Kind::Info => Data::Gauge(Gauge { data_points: numbers() }),
             Kind::Counter => Data::Sum(Sum {
                 data_points: numbers(),
                 aggregation_temporality,
                 is_monotonic: true,
             }),
             Kind::Histogram => Data::Histogram(Histogram {
-                data_points: points
-                    .iter()
-                    .filter_map(|p| self.distribution(metric, p))
-                    .collect(),
+                data_points: points.iter().filter_map(|p| self.distribution(metric, p)).collect(),
                 aggregation_temporality,
             }),
         }
@@ -201,20 +165,12 @@ fn name(metric: &Metric) -> &'static str {
 
 fn attributes(metric: &Metric, point: &Point) -> Vec<KeyValue> {
     let pairs = metric.labels.iter().zip(&point.labels);
-    pairs
-        .map(|(name, value)| attribute(name, value.as_str()))
-        .collect()
+    pairs.map(|(name, value)| attribute(name, value.as_str())).collect()
 }
 
 fn attribute(key: &str, value: &str) -> KeyValue {
-    let value = Some(AnyValue {
-        value: Some(Any::StringValue(value.to_owned())),
-    });
-    KeyValue {
-        key: key.to_owned(),
-        value,
-        ..KeyValue::default()
-    }
+    let value = Some(AnyValue { value: Some(Any::StringValue(value.to_owned())) });
+    KeyValue { key: key.to_owned(), value, ..KeyValue::default() }
 }
 
 fn nanos(at: SystemTime) -> u64 {
@@ -245,11 +201,7 @@ mod tests {
         let resource = BTreeMap::from([("service.name".to_owned(), "t".to_owned())]);
         let started = UNIX_EPOCH + Duration::from_nanos(7);
         let now = UNIX_EPOCH + Duration::from_nanos(99);
-        let scene = Scene {
-            resource: &resource,
-            started,
-            now,
-        };
+        let scene = Scene { resource: &resource, started, now };
         requests(&families.iter().collect::<Vec<_>>(), &scene)
     }
 
@@ -257,13 +209,7 @@ mod tests {
         let mut requests = encoded(&[family]);
         let resource = requests.remove(0).message.resource_metrics.remove(0);
         assert_eq!(resource.resource.unwrap().attributes[0].key, "service.name");
-        resource
-            .scope_metrics
-            .into_iter()
-            .next()
-            .unwrap()
-            .metrics
-            .remove(0)
+        resource.scope_metrics.into_iter().next().unwrap().metrics.remove(0)
     }
 
     #[test]
@@ -273,29 +219,18 @@ mod tests {
         family.push(["b".into()], u64::MAX);
         let metric = only(family);
         assert_eq!((&*metric.name, &*metric.unit), ("t_tx_bytes", "By"));
-        let Some(Data::Sum(sum)) = metric.data else {
-            panic!("no sum")
-        };
+        let Some(Data::Sum(sum)) = metric.data else { panic!("no sum") };
         assert!(sum.is_monotonic && sum.aggregation_temporality == 2);
-        let starts: Vec<_> = sum
-            .data_points
-            .iter()
-            .map(|p| p.start_time_unix_nano)
-            .collect();
+        let starts: Vec<_> = sum.data_points.iter().map(|p| p.start_time_unix_nano).collect();
         assert_eq!(starts, [42, 7], "own creation, else that of the process");
         assert_eq!(sum.data_points[0].value, Some(Number::AsInt(5)));
-        assert_eq!(
-            sum.data_points[1].value,
-            Some(Number::AsDouble(u64::MAX as f64))
-        );
+        assert_eq!(sum.data_points[1].value, Some(Number::AsDouble(u64::MAX as f64)));
         assert_eq!(sum.data_points[0].attributes[0].key, "pod");
     }
 
     #[test]
     fn a_gauge_has_no_start_and_an_info_keeps_its_name() {
-        let Some(Data::Gauge(gauge)) = only(Family::single(&LOAD, 0.5)).data else {
-            panic!()
-        };
+        let Some(Data::Gauge(gauge)) = only(Family::single(&LOAD, 0.5)).data else { panic!() };
         let point = &gauge.data_points[0];
         assert_eq!((point.start_time_unix_nano, point.time_unix_nano), (0, 99));
         let mut build = Family::new(&BUILD);
@@ -307,9 +242,7 @@ mod tests {
     fn a_histogram_keeps_its_buckets() {
         let histogram = Histogram::from_counts(&[0.1, 1.0][..], vec![1, 0, 2], 9.5).unwrap();
         let metric = only(Family::single(&DELAY, histogram));
-        let Some(Data::Histogram(histogram)) = metric.data else {
-            panic!("no histogram")
-        };
+        let Some(Data::Histogram(histogram)) = metric.data else { panic!("no histogram") };
         let point = &histogram.data_points[0];
         assert_eq!((point.count, point.sum), (3, Some(9.5)));
         assert_eq!(
@@ -325,10 +258,7 @@ mod tests {
             family.push([n.to_string().into()], 1);
         }
         let requests = encoded(&[Family::single(&LOAD, 1.0), family]);
-        let sizes: Vec<_> = requests
-            .iter()
-            .map(|request| request.points as usize)
-            .collect();
+        let sizes: Vec<_> = requests.iter().map(|request| request.points as usize).collect();
         assert_eq!(sizes, [POINTS, POINTS, 11]);
         assert!(encoded(&[]).is_empty());
     }

@@ -28,9 +28,7 @@ impl Sender {
         let mut endpoint = Endpoint::from(uri).connect_timeout(config.timeout);
         if secure {
             let tls = client_tls(config)?;
-            endpoint = endpoint
-                .tls_config(tls)
-                .map_err(|source| OtlpError::Tls { source })?;
+            endpoint = endpoint.tls_config(tls).map_err(|source| OtlpError::Tls { source })?;
         }
         let client = MetricsServiceClient::new(endpoint.connect_lazy())
             .send_compressed(CompressionEncoding::Gzip)
@@ -61,23 +59,16 @@ fn client_tls(config: &Config) -> Result<ClientTlsConfig, OtlpError> {
 fn failure(status: &Status) -> Failure {
     let after = retry_delay(status.details());
     match status.code() {
-        Code::ResourceExhausted if after.is_some() => Failure {
-            after,
-            ..Failure::transient("throttled")
-        },
+        Code::ResourceExhausted if after.is_some() => {
+            Failure { after, ..Failure::transient("throttled") }
+        }
         Code::ResourceExhausted => Failure::permanent("throttled"),
-        Code::Unavailable => Failure {
-            after,
-            ..Failure::transient("unavailable")
-        },
+        Code::Unavailable => Failure { after, ..Failure::transient("unavailable") },
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
         | Code::OutOfRange
-        | Code::DataLoss => Failure {
-            after,
-            ..Failure::transient("connection")
-        },
+        | Code::DataLoss => Failure { after, ..Failure::transient("connection") },
         Code::Unauthenticated | Code::PermissionDenied => Failure::permanent("unauthorised"),
         _ => Failure::permanent("server_error"),
     }
@@ -85,16 +76,10 @@ fn failure(status: &Status) -> Failure {
 
 fn retry_delay(details: &[u8]) -> Option<Duration> {
     let status = RpcStatus::decode(details).ok()?;
-    let info = status
-        .details
-        .iter()
-        .find(|any| any.type_url == RETRY_INFO)?;
+    let info = status.details.iter().find(|any| any.type_url == RETRY_INFO)?;
     let delay = RetryInfo::decode(&*info.value).ok()?.retry_delay?;
     let seconds = u64::try_from(delay.seconds).ok()?;
-    Some(Duration::new(
-        seconds,
-        u32::try_from(delay.nanos).ok()?.min(999_999_999),
-    ))
+    Some(Duration::new(seconds, u32::try_from(delay.nanos).ok()?.min(999_999_999)))
 }
 
 /// `google.rpc.Status`.

@@ -40,11 +40,7 @@ impl Sender {
             headers.insert(name, HeaderValue::from_static(value));
         }
         let client = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self {
-            uri,
-            headers,
-            client,
-        })
+        Ok(Self { uri, headers, client })
     }
 
     /// Returns how many points of an accepted request were rejected.
@@ -66,9 +62,7 @@ impl Sender {
 impl fmt::Debug for Sender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Headers may carry credentials.
-        f.debug_struct("Sender")
-            .field("uri", &self.uri)
-            .finish_non_exhaustive()
+        f.debug_struct("Sender").field("uri", &self.uri).finish_non_exhaustive()
     }
 }
 
@@ -83,9 +77,7 @@ pub(super) fn endpoint(text: &str) -> Result<Uri, OtlpError> {
 pub(super) fn headers(pairs: &[(String, String)]) -> Result<HeaderMap, OtlpError> {
     let mut headers = HeaderMap::new();
     for (name, value) in pairs {
-        let fault = || OtlpError::Header {
-            name: name.as_str().into(),
-        };
+        let fault = || OtlpError::Header { name: name.as_str().into() };
         let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| fault())?;
         let mut value = HeaderValue::from_str(value).map_err(|_| fault())?;
         value.set_sensitive(true);
@@ -103,9 +95,7 @@ fn compressed(octets: &[u8]) -> Vec<u8> {
 
 /// An answer that cannot be read is taken as full success: the status said so.
 async fn rejected(response: Response<Incoming>) -> u64 {
-    let body = Limited::new(response.into_body(), ANSWER_LIMIT)
-        .collect()
-        .await;
+    let body = Limited::new(response.into_body(), ANSWER_LIMIT).collect().await;
     let octets = body.map(|body| body.to_bytes()).unwrap_or_default();
     let answer = ExportMetricsServiceResponse::decode(octets).unwrap_or_default();
     let partial = answer.partial_success.unwrap_or_default();
@@ -113,10 +103,7 @@ async fn rejected(response: Response<Incoming>) -> u64 {
 }
 
 fn failure(status: StatusCode, headers: &HeaderMap) -> Failure {
-    let transient = |reason| Failure {
-        after: retry_after(headers),
-        ..Failure::transient(reason)
-    };
+    let transient = |reason| Failure { after: retry_after(headers), ..Failure::transient(reason) };
     match status.as_u16() {
         429 => transient("throttled"),
         502..=504 => transient("unavailable"),
@@ -129,23 +116,14 @@ fn failure(status: StatusCode, headers: &HeaderMap) -> Failure {
 
 /// Seconds only: the form with a date depends on two clocks that may not agree.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
 
 const FIXED: [(HeaderName, &str); 3] = [
     (header::CONTENT_TYPE, "application/x-protobuf"),
     (header::CONTENT_ENCODING, "gzip"),
-    (
-        header::USER_AGENT,
-        concat!("fathom/", env!("CARGO_PKG_VERSION")),
-    ),
+    (header::USER_AGENT, concat!("fathom/", env!("CARGO_PKG_VERSION"))),
 ];
 
 /// A sane answer is a few octets; a hostile one is not read further.

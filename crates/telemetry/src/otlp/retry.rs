@@ -15,19 +15,11 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) const fn transient(reason: &'static str) -> Self {
-        Self {
-            reason,
-            transient: true,
-            after: None,
-        }
+        Self { reason, transient: true, after: None }
     }
 
     pub(super) const fn permanent(reason: &'static str) -> Self {
-        Self {
-            reason,
-            transient: false,
-            after: None,
-        }
+        Self { reason, transient: false, after: None }
     }
 }
 
@@ -40,10 +32,7 @@ pub(super) struct Backoff {
 
 impl Backoff {
     pub(super) fn new(now: Instant) -> Self {
-        Self {
-            end: now + TOTAL,
-            pause: FIRST,
-        }
+        Self { end: now + TOTAL, pause: FIRST }
     }
 
     pub(super) const fn succeeded(&mut self) {
@@ -68,9 +57,7 @@ impl Backoff {
 /// A number between 0 and 1 that differs between agents.
 pub(super) fn jitter() -> f64 {
     let random = ring::rand::generate::<[u8; 2]>(&ring::rand::SystemRandom::new());
-    random.map_or(0.5, |octets| {
-        f64::from(u16::from_le_bytes(octets.expose())) / 65535.0
-    })
+    random.map_or(0.5, |octets| f64::from(u16::from_le_bytes(octets.expose())) / 65535.0)
 }
 
 const FIRST: Duration = Duration::from_secs(1);
@@ -95,19 +82,13 @@ mod tests {
             assert!(pauses.len() < 100, "the back-off never ends");
         }
         assert_eq!(pauses.get(..7), Some(&[1, 2, 4, 8, 16, 30, 30][..]));
-        assert!(
-            (270..=300).contains(&passed.as_secs()),
-            "gave up after {passed:?}"
-        );
+        assert!((270..=300).contains(&passed.as_secs()), "gave up after {passed:?}");
     }
 
     #[test]
     fn jitter_takes_up_to_half_of_a_pause() {
         let now = Instant::now();
-        assert_eq!(
-            Backoff::new(now).next(now, None, 0.0),
-            Some(Duration::from_millis(500))
-        );
+        assert_eq!(Backoff::new(now).next(now, None, 0.0), Some(Duration::from_millis(500)));
         assert!((0.0..=1.0).contains(&jitter()));
     }
 

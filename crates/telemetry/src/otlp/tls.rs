@@ -54,9 +54,7 @@ pub(super) fn connector(
     let config = match certificate {
         _ if !secure => builder.with_root_certificates(RootCertStore::empty()),
         Some(path) => builder.with_root_certificates(roots(path)?),
-        None => builder
-            .with_native_roots()
-            .map_err(|source| RootsError::System { source })?,
+        None => builder.with_native_roots().map_err(|source| RootsError::System { source })?,
     };
     let connector = HttpsConnectorBuilder::new().with_tls_config(config.with_no_client_auth());
     Ok(connector.https_or_http().enable_http1().build())
@@ -64,15 +62,10 @@ pub(super) fn connector(
 
 /// Reads authorities as PEM, bounded.
 pub(super) fn pem(path: &Path) -> Result<Vec<u8>, RootsError> {
-    let failed = |source| RootsError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| RootsError::Read { path: path.to_owned(), source };
     let mut octets = Vec::new();
     let file = std::fs::File::open(path).map_err(failed)?;
-    file.take(PEM_LIMIT)
-        .read_to_end(&mut octets)
-        .map_err(failed)?;
+    file.take(PEM_LIMIT).read_to_end(&mut octets).map_err(failed)?;
     Ok(octets)
 }
 
@@ -80,17 +73,11 @@ fn roots(path: &Path) -> Result<RootCertStore, RootsError> {
     let octets = pem(path)?;
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(&octets) {
-        let added = certificate
-            .ok()
-            .and_then(|certificate| roots.add(certificate).ok());
-        added.ok_or_else(|| RootsError::Certificate {
-            path: path.to_owned(),
-        })?;
+        let added = certificate.ok().and_then(|certificate| roots.add(certificate).ok());
+        added.ok_or_else(|| RootsError::Certificate { path: path.to_owned() })?;
     }
     if roots.is_empty() {
-        return Err(RootsError::Certificate {
-            path: path.to_owned(),
-        });
+        return Err(RootsError::Certificate { path: path.to_owned() });
     }
     Ok(roots)
 }

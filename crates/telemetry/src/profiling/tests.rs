@@ -11,13 +11,7 @@ async fn ask(path: &str) -> (StatusCode, Vec<u8>) {
     let request = Request::get(path).body(Body::empty()).unwrap();
     let response = router().oneshot(request).await.unwrap();
     let status = response.status();
-    (
-        status,
-        to_bytes(response.into_body(), 1 << 24)
-            .await
-            .unwrap()
-            .to_vec(),
-    )
+    (status, to_bytes(response.into_body(), 1 << 24).await.unwrap().to_vec())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,10 +29,7 @@ async fn a_busy_process_shows_in_its_profile() {
     let mut octets = Vec::new();
     GzDecoder::new(&*gzip).read_to_end(&mut octets).unwrap();
     let profile: pprof::protos::Profile = pprof::protos::Message::decode(&*octets).unwrap();
-    assert!(
-        !profile.sample.is_empty(),
-        "a second of work left no sample"
-    );
+    assert!(!profile.sample.is_empty(), "a second of work left no sample");
     assert!(!profile.string_table.is_empty());
     busy.await.unwrap();
 }
@@ -50,10 +41,7 @@ async fn seconds_are_bounded() {
         assert_eq!(status, StatusCode::BAD_REQUEST);
         assert!(String::from_utf8(told).unwrap().contains("use 1 to 60"));
     }
-    assert_eq!(
-        ask("/debug/pprof/profile?seconds=x").await.0,
-        StatusCode::BAD_REQUEST
-    );
+    assert_eq!(ask("/debug/pprof/profile?seconds=x").await.0, StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
@@ -68,8 +56,5 @@ async fn cmdline_is_that_of_this_process() {
     let (status, line) = ask("/debug/pprof/cmdline").await;
     assert_eq!(status, StatusCode::OK);
     let first = String::from_utf8(line).unwrap();
-    assert!(
-        first.starts_with(&std::env::args().next().unwrap()),
-        "{first:?}"
-    );
+    assert!(first.starts_with(&std::env::args().next().unwrap()), "{first:?}");
 }

@@ -27,11 +27,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            withhold_until_started: false,
-            beat_limit: None,
-            series_limit: SERIES_LIMIT,
-        }
+        Self { withhold_until_started: false, beat_limit: None, series_limit: SERIES_LIMIT }
     }
 }
 
@@ -66,11 +62,7 @@ impl CollectorHandle {
 
     /// Declares or updates a condition of readiness.
     pub fn condition(&self, name: &'static str, met: bool, detail: impl Into<Cow<'static, str>>) {
-        let condition = Condition {
-            name,
-            met,
-            detail: detail.into(),
-        };
+        let condition = Condition { name, met, detail: detail.into() };
         self.collector.set_condition(condition);
     }
 
@@ -81,16 +73,12 @@ impl CollectorHandle {
 
     /// Changes how long the heartbeat may be silent, as after a reload.
     pub fn limit_beat(&self, limit: Duration) {
-        self.collector
-            .beat_limit
-            .store(nanos(limit), Ordering::Relaxed);
+        self.collector.beat_limit.store(nanos(limit), Ordering::Relaxed);
     }
 
     /// Notes how long the last collection took.
     pub fn took(&self, duration: Duration) {
-        self.collector
-            .duration
-            .store(nanos(duration), Ordering::Relaxed);
+        self.collector.duration.store(nanos(duration), Ordering::Relaxed);
     }
 
     /// The name under which the collector registered.
@@ -101,9 +89,7 @@ impl CollectorHandle {
 
 impl std::fmt::Debug for CollectorHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CollectorHandle")
-            .field("name", &self.name())
-            .finish_non_exhaustive()
+        f.debug_struct("CollectorHandle").field("name", &self.name()).finish_non_exhaustive()
     }
 }
 
@@ -167,10 +153,7 @@ impl Collector {
             series_limit: options.series_limit,
             began,
             snapshot: ArcSwap::default(),
-            state: Mutex::new(State {
-                phase: Phase::Starting,
-                conditions: Vec::new(),
-            }),
+            state: Mutex::new(State { phase: Phase::Starting, conditions: Vec::new() }),
             last_beat: AtomicU64::new(UNKNOWN),
             beat_limit: AtomicU64::new(options.beat_limit.map_or(UNKNOWN, nanos)),
             duration: AtomicU64::new(UNKNOWN),
@@ -195,10 +178,7 @@ impl Collector {
 
     pub(super) fn dropped(&self) -> Vec<(&'static str, u64)> {
         let dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
-        dropped
-            .iter()
-            .map(|(name, count)| (*name, *count))
-            .collect()
+        dropped.iter().map(|(name, count)| (*name, *count)).collect()
     }
 
     pub(super) fn withholds(&self) -> bool {
@@ -213,10 +193,7 @@ impl Collector {
             passed: state.phase != Phase::Starting,
             detail: Cow::Borrowed(""),
         });
-        phase
-            .into_iter()
-            .chain(state.conditions.iter().map(|c| self.check(c)))
-            .collect()
+        phase.into_iter().chain(state.conditions.iter().map(|c| self.check(c))).collect()
     }
 
     /// Judged from the first beat on, so that a long start is not taken for a hang, and not
@@ -258,11 +235,7 @@ impl Collector {
 
     fn set_condition(&self, condition: Condition) {
         let mut state = self.state();
-        match state
-            .conditions
-            .iter_mut()
-            .find(|known| known.name == condition.name)
-        {
+        match state.conditions.iter_mut().find(|known| known.name == condition.name) {
             Some(known) => *known = condition,
             None => state.conditions.push(condition),
         }
@@ -279,11 +252,7 @@ impl Collector {
 
     fn is_twice(&self, later: &Family, earlier: &Family) -> bool {
         let twice = later.metric().name == earlier.metric().name;
-        debug_assert!(
-            !twice,
-            "{} was published twice in one snapshot",
-            later.metric().name
-        );
+        debug_assert!(!twice, "{} was published twice in one snapshot", later.metric().name);
         if twice {
             self.count_dropped(later.metric().name, later.points().len() as u64);
         }
@@ -312,10 +281,7 @@ impl Collector {
         }
         let name = family.metric().name;
         let before = before.iter().filter(|family| family.metric().name == name);
-        before
-            .flat_map(Family::points)
-            .map(|point| &*point.labels)
-            .collect()
+        before.flat_map(Family::points).map(|point| &*point.labels).collect()
     }
 
     fn count_dropped(&self, name: &'static str, series: u64) {
@@ -335,11 +301,7 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 const fn known(nanos: u64) -> Option<Duration> {
-    if nanos == UNKNOWN {
-        None
-    } else {
-        Some(Duration::from_nanos(nanos))
-    }
+    if nanos == UNKNOWN { None } else { Some(Duration::from_nanos(nanos)) }
 }
 
 const UNKNOWN: u64 = u64::MAX;

@@ -14,19 +14,14 @@ pub struct Health {
 
 impl Health {
     pub(super) fn of(checks: Vec<Check>) -> Self {
-        Self {
-            good: checks.iter().all(|check| check.passed),
-            checks,
-        }
+        Self { good: checks.iter().all(|check| check.passed), checks }
     }
 }
 
 impl fmt::Display for Health {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.good { "ok\n" } else { "not ok\n" })?;
-        self.checks
-            .iter()
-            .try_for_each(|check| writeln!(f, "{check}"))
+        self.checks.iter().try_for_each(|check| writeln!(f, "{check}"))
     }
 }
 
@@ -47,10 +42,6 @@ impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mark = if self.passed { '+' } else { '-' };
         write!(f, "[{mark}] {}/{}", self.collector, self.name)?;
-        if self.detail.is_empty() {
-            Ok(())
-        } else {
-            write!(f, ": {}", self.detail)
-        }
+        if self.detail.is_empty() { Ok(()) } else { write!(f, ": {}", self.detail) }
     }
 }

@@ -95,12 +95,7 @@ impl Own {
 
 impl Source for Own {
     fn families(&self) -> Vec<Family> {
-        let Build {
-            version,
-            revision,
-            rustc,
-            target,
-        } = self.0;
+        let Build { version, revision, rustc, target } = self.0;
         let mut build = Family::new(&BUILD_INFO);
         build.push([version, revision, rustc, target].map(LabelValue::from), 1);
         vec![build]

@@ -18,42 +18,22 @@ static CPU: Metric = Metric::counter(
     "Processor time used, user and system.",
     &[],
 );
-static OPEN_FDS: Metric = Metric::gauge(
-    "process_open_fds",
-    Unit::Count("{fd}"),
-    "Open file descriptors.",
-    &[],
-);
-static MAX_FDS: Metric = Metric::gauge(
-    "process_max_fds",
-    Unit::Count("{fd}"),
-    "Most file descriptors allowed.",
-    &[],
-);
-static VIRTUAL: Metric = Metric::gauge(
-    "process_virtual_memory_bytes",
-    Unit::Bytes,
-    "Virtual memory.",
-    &[],
-);
+static OPEN_FDS: Metric =
+    Metric::gauge("process_open_fds", Unit::Count("{fd}"), "Open file descriptors.", &[]);
+static MAX_FDS: Metric =
+    Metric::gauge("process_max_fds", Unit::Count("{fd}"), "Most file descriptors allowed.", &[]);
+static VIRTUAL: Metric =
+    Metric::gauge("process_virtual_memory_bytes", Unit::Bytes, "Virtual memory.", &[]);
 static VIRTUAL_MAX: Metric = Metric::gauge(
     "process_virtual_memory_max_bytes",
     Unit::Bytes,
     "Most virtual memory allowed; absent without a limit.",
     &[],
 );
-static RESIDENT: Metric = Metric::gauge(
-    "process_resident_memory_bytes",
-    Unit::Bytes,
-    "Resident memory.",
-    &[],
-);
-static THREADS: Metric = Metric::gauge(
-    "process_threads",
-    Unit::Count("{thread}"),
-    "Threads of the process.",
-    &[],
-);
+static RESIDENT: Metric =
+    Metric::gauge("process_resident_memory_bytes", Unit::Bytes, "Resident memory.", &[]);
+static THREADS: Metric =
+    Metric::gauge("process_threads", Unit::Count("{thread}"), "Threads of the process.", &[]);
 static START: Metric = Metric::gauge(
     "process_start_time_seconds",
     Unit::Seconds,
@@ -64,16 +44,7 @@ static START: Metric = Metric::gauge(
 /// The standard process metrics.
 pub(super) const CATALOGUE: Catalogue = Catalogue {
     title: "The process",
-    metrics: &[
-        &CPU,
-        &OPEN_FDS,
-        &MAX_FDS,
-        &VIRTUAL,
-        &VIRTUAL_MAX,
-        &RESIDENT,
-        &THREADS,
-        &START,
-    ],
+    metrics: &[&CPU, &OPEN_FDS, &MAX_FDS, &VIRTUAL, &VIRTUAL_MAX, &RESIDENT, &THREADS, &START],
 };
 
 /// Reads a process directory of procfs.
@@ -89,10 +60,7 @@ impl Process {
     }
 
     fn under(proc: &Path, process: &str) -> Self {
-        Self {
-            directory: proc.join(process),
-            booted: boot_time(&proc.join("stat")),
-        }
+        Self { directory: proc.join(process), booted: boot_time(&proc.join("stat")) }
     }
 
     fn stat(&self) -> Option<Stat> {
@@ -106,10 +74,7 @@ impl Process {
         families.push(Family::single(&CPU, stat.cpu_ticks as f64 / ticks));
         families.push(Family::single(&THREADS, stat.threads));
         families.push(Family::single(&VIRTUAL, stat.virtual_bytes));
-        families.push(Family::single(
-            &RESIDENT,
-            stat.resident_pages.saturating_mul(page),
-        ));
+        families.push(Family::single(&RESIDENT, stat.resident_pages.saturating_mul(page)));
         if let Some(booted) = self.booted {
             let started = booted as f64 + stat.start_ticks as f64 / ticks;
             families.push(Family::single(&START, started));
@@ -164,11 +129,7 @@ fn limit(metric: &'static Metric, resource: Resource) -> Option<Family> {
 
 fn boot_time(stat: &Path) -> Option<u64> {
     let text = fs::read_to_string(stat).ok()?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("btime "))?
-        .trim()
-        .parse()
-        .ok()
+    text.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -208,33 +169,20 @@ mod tests {
         fs::create_dir(proc.path().join("7")).unwrap();
         fs::write(proc.path().join("7/stat"), LINE).unwrap();
         assert!(names(&process).contains(&"process_cpu_seconds_total"));
-        assert!(
-            !names(&process).contains(&"process_start_time_seconds"),
-            "no btime"
-        );
+        assert!(!names(&process).contains(&"process_start_time_seconds"), "no btime");
     }
 
     #[test]
     fn this_process_shows_its_memory_and_start() {
         let families = Process::detect().families();
         let value = |name: &str| {
-            let family = families
-                .iter()
-                .find(|family| family.metric().name == name)
-                .unwrap();
+            let family = families.iter().find(|family| family.metric().name == name).unwrap();
             family.points()[0].value.clone()
         };
-        let Value::Whole(resident) = value("process_resident_memory_bytes") else {
-            panic!()
-        };
-        let Value::Real(start) = value("process_start_time_seconds") else {
-            panic!()
-        };
+        let Value::Whole(resident) = value("process_resident_memory_bytes") else { panic!() };
+        let Value::Real(start) = value("process_start_time_seconds") else { panic!() };
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs_f64();
         assert!(resident > 1 << 20 && resident < 1 << 36, "{resident}");
-        assert!(
-            (now - 600.0..=now + 1.0).contains(&start),
-            "{start} is not near {now}"
-        );
+        assert!((now - 600.0..=now + 1.0).contains(&start), "{start} is not near {now}");
     }
 }

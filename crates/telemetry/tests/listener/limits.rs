@@ -12,10 +12,7 @@ use crate::stage::{PATIENCE, Stage, rest, until};
 const SOON: Duration = Duration::from_millis(200);
 
 fn impatient() -> Stage {
-    let limits = Limits {
-        header: SOON,
-        ..Limits::default()
-    };
+    let limits = Limits { header: SOON, ..Limits::default() };
     Stage::start(limits, None, Router::new())
 }
 
@@ -26,10 +23,8 @@ async fn the_sixty_fifth_connection_is_refused_and_the_others_live() {
     for _ in 0..64 {
         held.push(stage.connect().await);
     }
-    until("64 connections are open", async || {
-        stage.number("fathom_http_connections", &[]) == 64
-    })
-    .await;
+    until("64 connections are open", async || stage.number("fathom_http_connections", &[]) == 64)
+        .await;
     let mut extra = stage.connect().await;
     let told = rest(&mut extra).await;
     assert!(told.starts_with("HTTP/1.1 503"), "{told:?}");
@@ -38,16 +33,8 @@ async fn the_sixty_fifth_connection_is_refused_and_the_others_live() {
     let request = b"GET /health/live HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n";
     first.write_all(request).await.unwrap();
     assert!(rest(&mut first).await.starts_with("HTTP/1.1 200"));
-    until("a place is free", async || {
-        stage.number("fathom_http_connections", &[]) < 64
-    })
-    .await;
-    assert!(
-        stage
-            .get("/health/live", "")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    until("a place is free", async || stage.number("fathom_http_connections", &[]) < 64).await;
+    assert!(stage.get("/health/live", "").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
@@ -63,14 +50,9 @@ async fn a_client_that_sends_its_head_slowly_is_cut_off() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, dripping)
-        .await
-        .expect("the client was never cut off");
+    tokio::time::timeout(PATIENCE, dripping).await.expect("the client was never cut off");
     assert!(started.elapsed() >= SOON);
-    until("the refusal is counted", async || {
-        stage.refused("header_timeout") == 1
-    })
-    .await;
+    until("the refusal is counted", async || stage.refused("header_timeout") == 1).await;
 }
 
 #[tokio::test]
@@ -81,10 +63,7 @@ async fn a_client_that_says_nothing_is_cut_off() {
         stream.write_all(beginning).await.unwrap();
         assert_eq!(rest(&mut stream).await, "", "after {beginning:?}");
     }
-    until("the refusals are counted", async || {
-        stage.refused("header_timeout") == 3
-    })
-    .await;
+    until("the refusals are counted", async || stage.refused("header_timeout") == 3).await;
 }
 
 #[tokio::test]
@@ -95,59 +74,30 @@ async fn a_huge_request_line_is_refused() {
         || answer.starts_with("HTTP/1.1 414")
         || answer.starts_with("HTTP/1.1 431");
     assert!(refused, "{answer}");
-    until("the refusal is counted", async || {
-        stage.refused("malformed") == 1
-    })
-    .await;
+    until("the refusal is counted", async || stage.refused("malformed") == 1).await;
     let headers = "x: y\r\n".repeat(4096);
-    assert!(
-        !stage
-            .get("/health/live", &headers)
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    assert!(!stage.get("/health/live", &headers).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
 async fn garbage_is_refused_and_counted() {
     let stage = Stage::plain();
     let mut stream = stage.connect().await;
-    stream
-        .write_all(b"\x16\x03\x01 hello?\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"\x16\x03\x01 hello?\r\n\r\n").await.unwrap();
     let answer = rest(&mut stream).await;
-    assert!(
-        answer.is_empty() || answer.starts_with("HTTP/1.1 400"),
-        "{answer}"
-    );
-    until("the refusal is counted", async || {
-        stage.refused("malformed") == 1
-    })
-    .await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
+    until("the refusal is counted", async || stage.refused("malformed") == 1).await;
 }
 
 #[tokio::test]
 async fn a_client_that_does_not_read_its_answer_is_cut_off() {
     let answer = || async { Bytes::from(vec![b'x'; 64 << 20]) };
-    let limits = Limits {
-        write: SOON,
-        ..Limits::default()
-    };
+    let limits = Limits { write: SOON, ..Limits::default() };
     let stage = Stage::start(limits, None, Router::new().route("/big", get(answer)));
     let mut stream = stage.connect().await;
-    stream
-        .write_all(b"GET /big HTTP/1.1\r\nHost: t\r\n\r\n")
-        .await
-        .unwrap();
-    until("the client is given up", async || {
-        stage.refused("write_timeout") == 1
-    })
-    .await;
-    until("its place is free", async || {
-        stage.number("fathom_http_connections", &[]) == 0
-    })
-    .await;
+    stream.write_all(b"GET /big HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
+    until("the client is given up", async || stage.refused("write_timeout") == 1).await;
+    until("its place is free", async || stage.number("fathom_http_connections", &[]) == 0).await;
     let got = rest(&mut stream).await;
     assert!(got.len() < 64 << 20, "the answer was not cut");
 }
@@ -156,20 +106,14 @@ async fn a_client_that_does_not_read_its_answer_is_cut_off() {
 async fn an_idle_connection_is_closed() {
     let stage = impatient();
     let mut stream = stage.connect().await;
-    stream
-        .write_all(b"GET /health/live HTTP/1.1\r\nHost: t\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /health/live HTTP/1.1\r\nHost: t\r\n\r\n").await.unwrap();
     assert!(rest(&mut stream).await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]
 async fn bodies_are_bounded_whether_announced_or_not() {
     let swallow = post(|body: Bytes| async move { body.len().to_string() });
-    let limits = Limits {
-        body: 1024,
-        ..Limits::default()
-    };
+    let limits = Limits { body: 1024, ..Limits::default() };
     let stage = Stage::start(limits, None, Router::new().route("/in", swallow));
     let say = async |head: &str, body: Vec<u8>| {
         let mut stream: TcpStream = stage.connect().await;
@@ -180,10 +124,7 @@ async fn bodies_are_bounded_whether_announced_or_not() {
         rest(&mut stream).await
     };
     let fits = say("Content-Length: 1024", vec![0; 1024]).await;
-    assert!(
-        fits.starts_with("HTTP/1.1 200") && fits.ends_with("1024"),
-        "{fits}"
-    );
+    assert!(fits.starts_with("HTTP/1.1 200") && fits.ends_with("1024"), "{fits}");
     let announced = say("Content-Length: 1025", Vec::new()).await;
     assert!(announced.starts_with("HTTP/1.1 413"), "{announced}");
     let mut chunk = b"401\r\n".to_vec();
@@ -195,10 +136,7 @@ async fn bodies_are_bounded_whether_announced_or_not() {
 
 #[tokio::test]
 async fn a_handler_that_never_answers_is_given_up() {
-    let limits = Limits {
-        handler: SOON,
-        ..Limits::default()
-    };
+    let limits = Limits { handler: SOON, ..Limits::default() };
     let stuck = get(std::future::pending::<&str>);
     let stage = Stage::start(limits, None, Router::new().route("/stuck", stuck));
     assert!(stage.get("/stuck", "").await.starts_with("HTTP/1.1 503"));

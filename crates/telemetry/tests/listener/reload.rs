@@ -10,10 +10,7 @@ use crate::secure::{PAIR, directory, write_pair};
 use crate::stage::{Authority, Stage, until};
 
 fn watchful() -> Limits {
-    Limits {
-        reload: Duration::from_millis(20),
-        ..Limits::default()
-    }
+    Limits { reload: Duration::from_millis(20), ..Limits::default() }
 }
 
 #[tokio::test]
@@ -42,58 +39,31 @@ async fn a_broken_change_keeps_the_last_good_configuration() {
     let failures = || stage.number("fathom_web_config_reloads_total", &["failure"]);
     fs::write(directory.path().join("tls.key"), "nonsense").unwrap();
     until("the failure is seen", async || failures() == 1).await;
-    assert_eq!(
-        stage.number("fathom_web_config_last_reload_successful", &[]),
-        0
-    );
-    assert!(
-        stage
-            .get_tls(&client, "/metrics")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    assert_eq!(stage.number("fathom_web_config_last_reload_successful", &[]), 0);
+    assert!(stage.get_tls(&client, "/metrics").await.starts_with("HTTP/1.1 200"));
     fs::remove_file(&path).unwrap();
     until("the second failure is seen", async || failures() == 2).await;
-    assert!(
-        stage
-            .get_tls(&client, "/metrics")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    assert!(stage.get_tls(&client, "/metrics").await.starts_with("HTTP/1.1 200"));
     fs::write(&path, "").unwrap();
     until("the repair is seen", async || {
         stage.number("fathom_web_config_last_reload_successful", &[]) == 1
     })
     .await;
-    assert!(
-        stage.get("/metrics", "").await.starts_with("HTTP/1.1 200"),
-        "TLS was switched off"
-    );
+    assert!(stage.get("/metrics", "").await.starts_with("HTTP/1.1 200"), "TLS was switched off");
 }
 
 #[tokio::test]
 async fn withdrawn_credentials_stop_to_work() {
     let user = |password: &str| {
-        format!(
-            "basic_auth_users: {{alice: \"{}\"}}\n",
-            bcrypt::hash(password, 4).unwrap()
-        )
+        format!("basic_auth_users: {{alice: \"{}\"}}\n", bcrypt::hash(password, 4).unwrap())
     };
     let (_directory, path) = directory(&Authority::new(), &user("right"));
     let stage = Stage::start(watchful(), Some(path.clone()), Router::new());
     let credentials = "Authorization: Basic YWxpY2U6cmlnaHQ=\r\n"; // alice:right
-    assert!(
-        stage
-            .get("/metrics", credentials)
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    assert!(stage.get("/metrics", credentials).await.starts_with("HTTP/1.1 200"));
     fs::write(&path, user("changed")).unwrap();
     until("the old password is refused", async || {
-        stage
-            .get("/metrics", credentials)
-            .await
-            .starts_with("HTTP/1.1 401")
+        stage.get("/metrics", credentials).await.starts_with("HTTP/1.1 401")
     })
     .await;
 }

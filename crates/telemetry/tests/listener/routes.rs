@@ -15,10 +15,7 @@ use tokio::time::timeout;
 
 use crate::stage::{PATIENCE, PODS, Stage, ask, registry, rest};
 
-const CATALOGUE: Catalogue = Catalogue {
-    title: "Test",
-    metrics: &[&PODS],
-};
+const CATALOGUE: Catalogue = Catalogue { title: "Test", metrics: &[&PODS] };
 
 fn pods() -> Vec<Family> {
     let mut family = Family::new(&PODS);
@@ -38,15 +35,10 @@ async fn metrics_come_in_the_format_that_was_asked_for() {
     assert!(text.contains("t_pods_total{pod=\"a\"} 3\n"));
     assert!(text.contains("fathom_collector_up{collector=\"t\"} 1\n"));
     assert!(text.contains("fathom_build_info{version=\"1.2.3\""));
-    let open = stage
-        .get("/metrics", "Accept: application/openmetrics-text\r\n")
-        .await;
+    let open = stage.get("/metrics", "Accept: application/openmetrics-text\r\n").await;
     assert!(open.contains("application/openmetrics-text; version=1.0.0"));
     assert!(open.contains("# TYPE t_pods counter\n") && open.ends_with("# EOF\n"));
-    assert_eq!(
-        stage.number("fathom_http_requests_total", &["metrics", "2xx"]),
-        2
-    );
+    assert_eq!(stage.number("fathom_http_requests_total", &["metrics", "2xx"]), 2);
 }
 
 #[tokio::test]
@@ -56,9 +48,7 @@ async fn a_whole_scrape_satisfies_promtool() {
     collector.publish(pods());
     let text = stage.get("/metrics", "").await;
     let body = text.split_once("\r\n\r\n").unwrap().1.to_owned();
-    let checked = tokio::task::spawn_blocking(move || promtool(&body))
-        .await
-        .unwrap();
+    let checked = tokio::task::spawn_blocking(move || promtool(&body)).await.unwrap();
     assert_eq!(checked, "");
 }
 
@@ -73,12 +63,7 @@ fn promtool(text: &str) -> String {
         .stderr(Stdio::piped())
         .spawn()
         .expect("promtool is installed (Debian package prometheus)");
-    promtool
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(text.as_bytes())
-        .unwrap();
+    promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let verdict = promtool.wait_with_output().unwrap();
     String::from_utf8_lossy(&verdict.stderr).into_owned()
 }
@@ -91,44 +76,23 @@ async fn metrics_are_compressed_for_those_who_take_it() {
                    Accept-Encoding: gzip\r\n\r\n";
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut octets = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut octets))
-        .await
-        .unwrap()
-        .unwrap();
-    let end = octets
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .unwrap();
+    timeout(PATIENCE, stream.read_to_end(&mut octets)).await.unwrap().unwrap();
+    let end = octets.windows(4).position(|window| window == b"\r\n\r\n").unwrap();
     let head = String::from_utf8_lossy(&octets[..end]).into_owned();
     assert!(head.contains("content-encoding: gzip"), "{head}");
-    assert_eq!(
-        head.matches("content-encoding").count(),
-        1,
-        "compressed once"
-    );
+    assert_eq!(head.matches("content-encoding").count(), 1, "compressed once");
     let mut text = String::new();
-    GzDecoder::new(&octets[end + 4..])
-        .read_to_string(&mut text)
-        .unwrap();
+    GzDecoder::new(&octets[end + 4..]).read_to_string(&mut text).unwrap();
     assert!(text.contains("process_start_time_seconds"));
 }
 
 #[tokio::test]
 async fn a_single_system_answers_503_until_it_has_recovered() {
     let stage = Stage::plain();
-    let options = Options {
-        withhold_until_started: true,
-        ..Options::default()
-    };
-    let collector = stage
-        .registry
-        .collector_with("t", CATALOGUE, options)
-        .unwrap();
+    let options = Options { withhold_until_started: true, ..Options::default() };
+    let collector = stage.registry.collector_with("t", CATALOGUE, options).unwrap();
     let early = stage.get("/metrics", "").await;
-    assert!(
-        early.starts_with("HTTP/1.1 503") && early.contains("retry-after: 1"),
-        "{early}"
-    );
+    assert!(early.starts_with("HTTP/1.1 503") && early.contains("retry-after: 1"), "{early}");
     assert!(!early.contains("t_pods_total"));
     collector.publish(pods());
     collector.up();
@@ -143,40 +107,25 @@ async fn health_lists_each_condition_under_all_its_names() {
     for path in ["/health/ready", "/readyz", "/health"] {
         let answer = stage.get(path, "").await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{path}: {answer}");
-        assert!(
-            answer.ends_with("not ok\n[-] t/index: waiting\n"),
-            "{path}: {answer}"
-        );
+        assert!(answer.ends_with("not ok\n[-] t/index: waiting\n"), "{path}: {answer}");
     }
     for path in ["/health/live", "/healthz"] {
-        assert!(
-            stage.get(path, "").await.starts_with("HTTP/1.1 200"),
-            "{path}"
-        );
+        assert!(stage.get(path, "").await.starts_with("HTTP/1.1 200"), "{path}");
     }
     collector.condition("index", true, "");
     assert!(stage.get("/readyz", "").await.starts_with("HTTP/1.1 200"));
     collector.limit_beat(Duration::ZERO);
     collector.beat();
     let hung = stage.get("/health/live", "").await;
-    assert!(
-        hung.starts_with("HTTP/1.1 503") && hung.contains("[-] t/advancing"),
-        "{hung}"
-    );
+    assert!(hung.starts_with("HTTP/1.1 503") && hung.contains("[-] t/advancing"), "{hung}");
 }
 
 #[tokio::test]
 async fn the_landing_page_lists_endpoints_and_other_paths_are_not_found() {
-    let endpoints = [Endpoint {
-        path: "/metrics",
-        about: "numbers",
-    }];
+    let endpoints = [Endpoint { path: "/metrics", about: "numbers" }];
     let stage = Stage::start(Limits::default(), None, landing("fathom", &endpoints));
     let page = stage.get("/", "").await;
-    assert!(
-        page.contains("<a href=\"/metrics\">/metrics</a>: numbers"),
-        "{page}"
-    );
+    assert!(page.contains("<a href=\"/metrics\">/metrics</a>: numbers"), "{page}");
     assert!(stage.get("/nothing", "").await.starts_with("HTTP/1.1 404"));
 }
 
@@ -188,16 +137,8 @@ async fn a_panic_in_a_handler_is_an_answer_and_not_an_end() {
     let router = Router::new().route("/broken", get(broken));
     let stage = Stage::start(Limits::default(), None, router);
     assert!(stage.get("/broken", "").await.starts_with("HTTP/1.1 500"));
-    assert!(
-        stage
-            .get("/health/live", "")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
-    assert_eq!(
-        stage.number("fathom_http_requests_total", &["other", "5xx"]),
-        1
-    );
+    assert!(stage.get("/health/live", "").await.starts_with("HTTP/1.1 200"));
+    assert_eq!(stage.number("fathom_http_requests_total", &["other", "5xx"]), 1);
 }
 
 #[tokio::test]
@@ -216,13 +157,7 @@ async fn one_registry_has_one_listener_but_others_may_stand_apart() {
     let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
     let second = Admin::bind(&Config::plain(any), &stage.registry);
     assert!(matches!(second.unwrap_err(), AdminError::Registry(_)));
-    assert_eq!(
-        Admin::bind_apart(&Config::plain(any))
-            .unwrap()
-            .local_addrs()
-            .len(),
-        1
-    );
+    assert_eq!(Admin::bind_apart(&Config::plain(any)).unwrap().local_addrs().len(), 1);
 }
 
 #[tokio::test]
@@ -241,18 +176,11 @@ async fn open_requests_end_before_the_listener_does() {
     inside.recv().await.unwrap();
     let mut idle = stage.connect().await;
     stage.stop.cancel();
-    assert_eq!(
-        rest(&mut idle).await,
-        "",
-        "an idle connection is closed at once"
-    );
+    assert_eq!(rest(&mut idle).await, "", "an idle connection is closed at once");
     release.send(()).unwrap();
     assert!(open.await.unwrap().ends_with("finished"));
     timeout(PATIENCE, &mut stage.served).await.unwrap().unwrap();
-    assert!(
-        tokio::net::TcpStream::connect(stage.address).await.is_err(),
-        "nobody listens now"
-    );
+    assert!(tokio::net::TcpStream::connect(stage.address).await.is_err(), "nobody listens now");
 }
 
 #[tokio::test]

@@ -33,10 +33,7 @@ pub(crate) fn write_pair(directory: &Path, (certificate, key): &(String, String)
 fn secure(authority: &Authority, tls: &str) -> (tempfile::TempDir, Stage) {
     let config = format!("tls_server_config: {{{PAIR}{tls}}}\n");
     let (directory, path) = directory(authority, &config);
-    (
-        directory,
-        Stage::start(Limits::default(), Some(path), Router::new()),
-    )
+    (directory, Stage::start(Limits::default(), Some(path), Router::new()))
 }
 
 async fn refused(stage: &Stage, client: &Arc<ClientConfig>) -> bool {
@@ -54,29 +51,15 @@ async fn refused(stage: &Stage, client: &Arc<ClientConfig>) -> bool {
 async fn answers_come_over_tls_and_not_without() {
     let authority = Authority::new();
     let (_directory, stage) = secure(&authority, "");
-    for (version, name) in [
-        (&TLS12, ProtocolVersion::TLSv1_2),
-        (&TLS13, ProtocolVersion::TLSv1_3),
-    ] {
+    for (version, name) in [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)]
+    {
         let client = authority.client_of(None, &[version]);
         let stream = stage.connect_tls(&client).await.unwrap();
         assert_eq!(stream.get_ref().1.protocol_version(), Some(name));
-        assert!(
-            ask(stream, "/metrics", "")
-                .await
-                .starts_with("HTTP/1.1 200")
-        );
+        assert!(ask(stream, "/metrics", "").await.starts_with("HTTP/1.1 200"));
     }
-    assert!(
-        !stage
-            .get("/health/live", "")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
-    until("the refusal is counted", async || {
-        stage.refused("tls_handshake") == 1
-    })
-    .await;
+    assert!(!stage.get("/health/live", "").await.starts_with("HTTP/1.1 200"));
+    until("the refusal is counted", async || stage.refused("tls_handshake") == 1).await;
 }
 
 #[tokio::test]
@@ -93,18 +76,9 @@ async fn a_client_certificate_is_demanded_and_verified() {
     let policy = ", client_ca_file: ca.crt, client_auth_type: RequireAndVerifyClientCert";
     let (_directory, stage) = secure(&authority, policy);
     let (known, unknown) = (authority.pair(), stranger.pair());
-    assert!(
-        refused(&stage, &authority.client(None)).await,
-        "no certificate"
-    );
-    assert!(
-        refused(&stage, &authority.client(Some(&unknown))).await,
-        "of another authority"
-    );
-    assert!(
-        !refused(&stage, &authority.client(Some(&known))).await,
-        "of our authority"
-    );
+    assert!(refused(&stage, &authority.client(None)).await, "no certificate");
+    assert!(refused(&stage, &authority.client(Some(&unknown))).await, "of another authority");
+    assert!(!refused(&stage, &authority.client(Some(&known))).await, "of our authority");
 }
 
 #[tokio::test]
@@ -164,9 +138,7 @@ async fn metrics_come_over_http2_too() {
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.unwrap();
     let driven = tokio::spawn(connection);
-    let request = hyper::Request::get("https://localhost/metrics")
-        .body(String::new())
-        .unwrap();
+    let request = hyper::Request::get("https://localhost/metrics").body(String::new()).unwrap();
     let response = sender.send_request(request).await.unwrap();
     assert_eq!(response.status(), 200);
     let body = response.into_body().collect().await.unwrap().to_bytes();
@@ -187,47 +159,16 @@ async fn everything_but_health_asks_for_credentials() {
     let stage = Stage::start(Limits::default(), Some(path), router);
     let credentials = "Authorization: Basic YWxpY2U6cmlnaHQ=\r\n"; // alice:right
     let wrong = "Authorization: Basic YWxpY2U6d3Jvbmc=\r\n"; // alice:wrong
-    for path in [
-        "/metrics",
-        "/nothing",
-        "/health/extra",
-        "//health",
-        "/health/",
-    ] {
+    for path in ["/metrics", "/nothing", "/health/extra", "//health", "/health/"] {
         let refused = stage.get(path, "").await;
         assert!(refused.starts_with("HTTP/1.1 401"), "{path}: {refused}");
-        assert!(
-            refused.contains("www-authenticate: Basic"),
-            "{path}: {refused}"
-        );
-        assert!(
-            refused.contains("x-frame-options: deny"),
-            "{path}: {refused}"
-        );
+        assert!(refused.contains("www-authenticate: Basic"), "{path}: {refused}");
+        assert!(refused.contains("x-frame-options: deny"), "{path}: {refused}");
     }
-    assert!(
-        stage
-            .get("/metrics", wrong)
-            .await
-            .starts_with("HTTP/1.1 401")
-    );
-    assert!(
-        stage
-            .get("/metrics", credentials)
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
-    for path in [
-        "/health",
-        "/health/live",
-        "/health/ready",
-        "/healthz",
-        "/readyz",
-    ] {
-        assert!(
-            stage.get(path, "").await.starts_with("HTTP/1.1 200"),
-            "{path}"
-        );
+    assert!(stage.get("/metrics", wrong).await.starts_with("HTTP/1.1 401"));
+    assert!(stage.get("/metrics", credentials).await.starts_with("HTTP/1.1 200"));
+    for path in ["/health", "/health/live", "/health/ready", "/healthz", "/readyz"] {
+        assert!(stage.get(path, "").await.starts_with("HTTP/1.1 200"), "{path}");
     }
     assert_eq!(stage.refused("unauthorised"), 6);
 }
@@ -243,9 +184,7 @@ async fn a_wrong_file_is_told_with_its_path_and_all_problems() {
     };
     let error = Admin::bind(&config, &registry()).unwrap_err();
     let told = error.to_string();
-    let AdminError::WebConfig(error) = error else {
-        panic!("{told}")
-    };
+    let AdminError::WebConfig(error) = error else { panic!("{told}") };
     assert_eq!((error.path, error.problems.len()), (path.clone(), 2));
     assert!(told.contains(path.to_str().unwrap()) && told.contains("cert_file is missing"));
 }

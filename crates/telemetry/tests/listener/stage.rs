@@ -38,25 +38,12 @@ impl Stage {
     pub(crate) fn start(limits: Limits, web_config: Option<PathBuf>, extra: Router) -> Self {
         let registry = registry();
         let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-        let admin = Admin::bind(
-            &Config {
-                listen,
-                web_config,
-                limits,
-            },
-            &registry,
-        )
-        .unwrap();
+        let admin = Admin::bind(&Config { listen, web_config, limits }, &registry).unwrap();
         let address = admin.local_addrs()[0];
         let stop = CancellationToken::new();
         let router = admin.routes().merge(extra);
         let served = tokio::spawn(admin.serve(router, stop.clone(), Duration::from_secs(5)));
-        Self {
-            address,
-            registry,
-            stop,
-            served,
-        }
+        Self { address, registry, stop, served }
     }
 
     pub(crate) fn plain() -> Self {
@@ -87,23 +74,12 @@ impl Stage {
 
     pub(crate) fn number(&self, name: &str, labels: &[&str]) -> u64 {
         let snapshot = self.registry.snapshot();
-        let points = snapshot
-            .family(name)
-            .expect("the family is registered")
-            .points();
+        let points = snapshot.family(name).expect("the family is registered").points();
         let fits = |labels_of: &[telemetry::metric::LabelValue]| {
-            labels_of
-                .iter()
-                .map(|label| label.as_str())
-                .eq(labels.iter().copied())
+            labels_of.iter().map(|label| label.as_str()).eq(labels.iter().copied())
         };
-        let point = points
-            .iter()
-            .find(|point| fits(&point.labels))
-            .expect("the series exists");
-        let Value::Whole(number) = point.value else {
-            panic!("{name} is no whole number")
-        };
+        let point = points.iter().find(|point| fits(&point.labels)).expect("the series exists");
+        let Value::Whole(number) = point.value else { panic!("{name} is no whole number") };
         number
     }
 
@@ -119,12 +95,7 @@ impl Drop for Stage {
 }
 
 pub(crate) fn registry() -> Registry {
-    Registry::new(Build {
-        version: "1.2.3",
-        revision: "abc",
-        rustc: "1.95",
-        target: "x",
-    })
+    Registry::new(Build { version: "1.2.3", revision: "abc", rustc: "1.95", target: "x" })
 }
 
 pub(crate) async fn ask<S>(mut stream: S, path: &str, headers: &str) -> String
@@ -152,10 +123,7 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut holds: impl 
             sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(
-        timeout(PATIENCE, looks).await.is_ok(),
-        "waited in vain until {what}"
-    );
+    assert!(timeout(PATIENCE, looks).await.is_ok(), "waited in vain until {what}");
 }
 
 /// A certificate authority that lives as long as a test.
@@ -170,10 +138,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Self {
-            pem,
-            issuer: Issuer::new(params, key),
-        }
+        Self { pem, issuer: Issuer::new(params, key) }
     }
 
     /// Certificate and key for `localhost`, as PEM.
@@ -195,9 +160,7 @@ impl Authority {
         versions: &[&'static rustls::SupportedProtocolVersion],
     ) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
-            .unwrap();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)

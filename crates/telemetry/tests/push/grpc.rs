@@ -28,10 +28,7 @@ fn throttled() -> Status {
     // Field 1, length 2: a Duration whose field 1, the seconds, is 1.
     let value = vec![0x0a, 0x02, 0x08, 0x01];
     let name = "type.googleapis.com/google.rpc.RetryInfo".to_owned();
-    let details = Outer {
-        details: vec![Nested { name, value }],
-    }
-    .encode_to_vec();
+    let details = Outer { details: vec![Nested { name, value }] }.encode_to_vec();
     Status::with_details(Code::ResourceExhausted, "slow down", details.into())
 }
 

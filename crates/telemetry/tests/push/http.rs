@@ -12,10 +12,7 @@ async fn start_rare(receiver: &Receiver, pods: usize) -> Push {
     let address = receiver.serve(None).await;
     let endpoint = metrics_url(&format!("http://{address}"));
     let interval = Duration::from_secs(3600);
-    let rare = Config {
-        interval,
-        ..config(endpoint, Protocol::HttpProtobuf)
-    };
+    let rare = Config { interval, ..config(endpoint, Protocol::HttpProtobuf) };
     Push::start(&rare, pods)
 }
 
@@ -30,34 +27,19 @@ async fn points_arrive_as_they_are_shown() {
     let receiver = Receiver::default();
     let mut push = start_rare(&receiver, 3).await;
     push.end().await;
-    assert_eq!(
-        receiver.header("content-type").as_deref(),
-        Some("application/x-protobuf")
-    );
+    assert_eq!(receiver.header("content-type").as_deref(), Some("application/x-protobuf"));
     assert_eq!(receiver.header("content-encoding").as_deref(), Some("gzip"));
     assert_eq!(receiver.header("x-tenant").as_deref(), Some("blue"));
     let metric = receiver.metric("t_pods").unwrap();
     assert_eq!(metric.unit, "{pod}");
-    let Some(Data::Sum(sum)) = metric.data else {
-        panic!("a counter is a sum")
-    };
+    let Some(Data::Sum(sum)) = metric.data else { panic!("a counter is a sum") };
     let values: Vec<_> = sum.data_points.iter().map(|point| point.value).collect();
     assert_eq!(values, [0, 1, 2].map(|n| Some(Number::AsInt(n))));
-    assert!(
-        sum.data_points
-            .iter()
-            .all(|p| p.start_time_unix_nano > 1_600_000_000_000_000_000)
-    );
-    let resource = receiver.taken()[0].resource_metrics[0]
-        .resource
-        .clone()
-        .unwrap();
+    assert!(sum.data_points.iter().all(|p| p.start_time_unix_nano > 1_600_000_000_000_000_000));
+    let resource = receiver.taken()[0].resource_metrics[0].resource.clone().unwrap();
     assert_eq!(resource.attributes[0].key, "service.name");
     let all: usize = receiver.taken().iter().map(points).sum();
-    assert_eq!(
-        push.number("fathom_otlp_sent_points_total", &[]),
-        all as u64
-    );
+    assert_eq!(push.number("fathom_otlp_sent_points_total", &[]), all as u64);
     assert!(push.number("fathom_otlp_last_success_timestamp_seconds", &[]) > 1_600_000_000);
 }
 
@@ -78,11 +60,7 @@ async fn a_throttled_push_waits_as_long_as_it_is_told() {
     let started = Instant::now();
     let mut push = start(&receiver, 1).await;
     until("the push has arrived", || !receiver.taken().is_empty()).await;
-    assert!(
-        started.elapsed() >= Duration::from_secs(2),
-        "came after {:?}",
-        started.elapsed()
-    );
+    assert!(started.elapsed() >= Duration::from_secs(2), "came after {:?}", started.elapsed());
     push.end().await;
     assert_eq!(push.results("retry"), 2);
     for reason in ["rejected", "refused", "expired", "shutdown"] {
@@ -97,11 +75,7 @@ async fn what_will_never_be_taken_is_dropped_at_once() {
         let mut push = start(&receiver, 1).await;
         until("the next push has arrived", || !receiver.taken().is_empty()).await;
         push.end().await;
-        assert_eq!(
-            (push.results("failure"), push.results("retry")),
-            (1, 0),
-            "{status}"
-        );
+        assert_eq!((push.results("failure"), push.results("retry")), (1, 0), "{status}");
         assert!(push.dropped("refused") > 0, "{status}");
     }
 }
@@ -115,11 +89,7 @@ async fn points_that_the_receiver_rejects_are_counted() {
         let all = points(&receiver.taken()[0]) as u64;
         let rejected = rejected.min(all);
         assert_eq!(push.dropped("rejected"), rejected, "{told}");
-        assert_eq!(
-            push.number("fathom_otlp_sent_points_total", &[]),
-            all - rejected,
-            "{told}"
-        );
+        assert_eq!(push.number("fathom_otlp_sent_points_total", &[]), all - rejected, "{told}");
     }
 }
 
@@ -129,15 +99,9 @@ async fn a_stalled_receiver_is_given_up_and_asked_again() {
     let address = receiver.serve(None).await;
     let endpoint = metrics_url(&format!("http://{address}"));
     let timeout = Duration::from_millis(100);
-    let impatient = Config {
-        timeout,
-        ..config(endpoint, Protocol::HttpProtobuf)
-    };
+    let impatient = Config { timeout, ..config(endpoint, Protocol::HttpProtobuf) };
     let mut push = Push::start(&impatient, 1);
-    until("the second attempt has arrived", || {
-        !receiver.taken().is_empty()
-    })
-    .await;
+    until("the second attempt has arrived", || !receiver.taken().is_empty()).await;
     push.end().await;
     assert_eq!(push.results("retry"), 1);
 }
@@ -158,11 +122,7 @@ async fn a_last_push_that_nobody_takes_ends_with_the_deadline_and_is_counted() {
     let stopped = Instant::now();
     push.end().await;
     assert!(stopped.elapsed() < Duration::from_secs(10));
-    assert!(
-        push.dropped("shutdown") >= 7,
-        "{}",
-        push.dropped("shutdown")
-    );
+    assert!(push.dropped("shutdown") >= 7, "{}", push.dropped("shutdown"));
 }
 
 #[tokio::test]
@@ -178,12 +138,7 @@ async fn an_absent_receiver_is_tried_again() {
 
 #[tokio::test]
 async fn a_wrong_setting_is_told_before_anything_is_pushed() {
-    let build = Build {
-        version: "1",
-        revision: "2",
-        rustc: "3",
-        target: "4",
-    };
+    let build = Build { version: "1", revision: "2", rustc: "3", target: "4" };
     let registry = Registry::new(build);
     let counters = Counters::register(&registry).unwrap();
     let refused = |config: &Config| {
@@ -192,15 +147,9 @@ async fn a_wrong_setting_is_told_before_anything_is_pushed() {
     };
     for endpoint in ["collector:4318", "unix:///run/otlp", "", "http://"] {
         let error = refused(&config(endpoint.to_owned(), Protocol::HttpProtobuf));
-        assert!(
-            matches!(error, OtlpError::Endpoint { .. }),
-            "{endpoint:?}: {error}"
-        );
+        assert!(matches!(error, OtlpError::Endpoint { .. }), "{endpoint:?}: {error}");
         let error = refused(&config(endpoint.to_owned(), Protocol::Grpc));
-        assert!(
-            matches!(error, OtlpError::Endpoint { .. }),
-            "{endpoint:?}: {error}"
-        );
+        assert!(matches!(error, OtlpError::Endpoint { .. }), "{endpoint:?}: {error}");
     }
     let mut odd = config("http://a".to_owned(), Protocol::Grpc);
     odd.headers = vec![("a b".to_owned(), "c".to_owned())];

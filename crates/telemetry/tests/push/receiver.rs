@@ -39,10 +39,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::{Request, Status};
 
 static PODS: Metric = Metric::counter("t_pods_total", Unit::Count("{pod}"), "Pods seen.", &["pod"]);
-const CATALOGUE: Catalogue = Catalogue {
-    title: "Test",
-    metrics: &[&PODS],
-};
+const CATALOGUE: Catalogue = Catalogue { title: "Test", metrics: &[&PODS] };
 
 /// Far beyond what any step takes; only a hang meets it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,10 +78,7 @@ impl Receiver {
         let router = Router::new()
             .route("/v1/metrics", post(take))
             .with_state(self.clone())
-            .route_service(
-                "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-                grpc,
-            );
+            .route_service("/opentelemetry.proto.collector.metrics.v1.MetricsService/Export", grpc);
         tokio::spawn(accept(listener, router, tls.map(TlsAcceptor::from)));
         address
     }
@@ -105,12 +99,8 @@ impl Receiver {
     /// The metric of that name in everything taken.
     pub(crate) fn metric(&self, name: &str) -> Option<Message> {
         let taken = self.taken();
-        let all = taken
-            .into_iter()
-            .flat_map(|request| request.resource_metrics);
-        let mut all = all
-            .flat_map(|resource| resource.scope_metrics)
-            .flat_map(|s| s.metrics);
+        let all = taken.into_iter().flat_map(|request| request.resource_metrics);
+        let mut all = all.flat_map(|resource| resource.scope_metrics).flat_map(|s| s.metrics);
         all.find(|metric| metric.name == name)
     }
 
@@ -131,20 +121,12 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>)
             let service = TowerToHyperService::new(router);
             let builder = auto::Builder::new(TokioExecutor::new());
             match tls {
-                None => drop(
-                    builder
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await,
-                ),
+                None => drop(builder.serve_connection(TokioIo::new(stream), service).await),
                 Some(tls) => {
                     let Ok(stream) = tls.accept(stream).await else {
                         return;
                     };
-                    drop(
-                        builder
-                            .serve_connection(TokioIo::new(stream), service)
-                            .await,
-                    );
+                    drop(builder.serve_connection(TokioIo::new(stream), service).await);
                 }
             }
         });
@@ -154,9 +136,7 @@ async fn accept(listener: TcpListener, router: Router, tls: Option<TlsAcceptor>)
 async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes) -> Response {
     receiver.headers.lock().unwrap().push(headers);
     let mut octets = Vec::new();
-    GzDecoder::new(&*body)
-        .read_to_end(&mut octets)
-        .expect("the body is gzip");
+    GzDecoder::new(&*body).read_to_end(&mut octets).expect("the body is gzip");
     let request = ExportMetricsServiceRequest::decode(&*octets).expect("the body is OTLP");
     let rejected = match receiver.next() {
         None => 0,
@@ -177,13 +157,8 @@ async fn take(State(receiver): State<Receiver>, headers: HeaderMap, body: Bytes)
 
 fn answer(rejected_data_points: i64) -> ExportMetricsServiceResponse {
     let error_message = String::new();
-    let partial = ExportMetricsPartialSuccess {
-        rejected_data_points,
-        error_message,
-    };
-    ExportMetricsServiceResponse {
-        partial_success: Some(partial),
-    }
+    let partial = ExportMetricsPartialSuccess { rejected_data_points, error_message };
+    ExportMetricsServiceResponse { partial_success: Some(partial) }
 }
 
 #[tonic::async_trait]
@@ -192,10 +167,7 @@ impl MetricsService for Receiver {
         &self,
         request: Request<ExportMetricsServiceRequest>,
     ) -> Result<tonic::Response<ExportMetricsServiceResponse>, Status> {
-        self.headers
-            .lock()
-            .unwrap()
-            .push(request.metadata().clone().into_headers());
+        self.headers.lock().unwrap().push(request.metadata().clone().into_headers());
         let rejected = match self.next() {
             None => 0,
             Some(Answer::Rejected(points)) => points,
@@ -218,12 +190,7 @@ pub(crate) struct Push {
 impl Push {
     /// Pushes at each interval from a registry with `pods` series of its own.
     pub(crate) fn start(config: &Config, pods: usize) -> Self {
-        let build = Build {
-            version: "1",
-            revision: "2",
-            rustc: "3",
-            target: "4",
-        };
+        let build = Build { version: "1", revision: "2", rustc: "3", target: "4" };
         let registry = Registry::new(build);
         let counters = Counters::register(&registry).unwrap();
         let collector = registry.collector("t", CATALOGUE).unwrap();
@@ -235,34 +202,21 @@ impl Push {
         let exporter = Exporter::new(config, registry.clone(), counters).unwrap();
         let stop = CancellationToken::new();
         let ended = tokio::spawn(exporter.run(stop.clone(), Duration::from_secs(3)));
-        Self {
-            registry,
-            stop,
-            ended,
-        }
+        Self { registry, stop, ended }
     }
 
     pub(crate) async fn end(&mut self) {
         self.stop.cancel();
-        timeout(PATIENCE, &mut self.ended)
-            .await
-            .expect("the exporter never ends")
-            .unwrap();
+        timeout(PATIENCE, &mut self.ended).await.expect("the exporter never ends").unwrap();
     }
 
     pub(crate) fn number(&self, name: &str, labels: &[&str]) -> u64 {
         let snapshot = self.registry.snapshot();
         let family = snapshot.family(name).expect("the family is registered");
         let point = family.points().iter().find(|point| {
-            point
-                .labels
-                .iter()
-                .map(|label| label.as_str())
-                .eq(labels.iter().copied())
+            point.labels.iter().map(|label| label.as_str()).eq(labels.iter().copied())
         });
-        let Value::Whole(number) = point.expect("the series exists").value else {
-            panic!()
-        };
+        let Value::Whole(number) = point.expect("the series exists").value else { panic!() };
         number
     }
 
@@ -294,18 +248,12 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
             sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(
-        timeout(PATIENCE, looks).await.is_ok(),
-        "waited in vain until {what}"
-    );
+    assert!(timeout(PATIENCE, looks).await.is_ok(), "waited in vain until {what}");
 }
 
 /// How many points of all kinds a request carries.
 pub(crate) fn points(request: &ExportMetricsServiceRequest) -> usize {
-    let scopes = request
-        .resource_metrics
-        .iter()
-        .flat_map(|resource| &resource.scope_metrics);
+    let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
     let metrics = scopes.flat_map(|scope| &scope.metrics);
     metrics
         .map(|metric| match metric.data.as_ref() {

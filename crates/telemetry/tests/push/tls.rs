@@ -38,10 +38,7 @@ impl Authority {
             .with_single_cert(vec![leaf.der().clone()], key)
             .unwrap();
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Self {
-            directory,
-            server: Arc::new(server),
-        }
+        Self { directory, server: Arc::new(server) }
     }
 
     fn path(&self) -> PathBuf {
@@ -56,16 +53,9 @@ impl Authority {
 }
 
 fn secure(port: u16, protocol: Protocol, certificate: Option<PathBuf>) -> Config {
-    let path = if protocol == Protocol::Grpc {
-        ""
-    } else {
-        "/v1/metrics"
-    };
+    let path = if protocol == Protocol::Grpc { "" } else { "/v1/metrics" };
     let endpoint = format!("https://localhost:{port}{path}");
-    Config {
-        certificate,
-        ..config(endpoint, protocol)
-    }
+    Config { certificate, ..config(endpoint, protocol) }
 }
 
 #[tokio::test]
@@ -85,10 +75,8 @@ async fn a_receiver_of_another_authority_gets_nothing() {
     for protocol in [Protocol::HttpProtobuf, Protocol::Grpc] {
         let (receiver, port) = authority.receiver().await;
         let mut push = Push::start(&secure(port, protocol, Some(stranger.path())), 1);
-        until("an attempt has failed", || {
-            push.results("retry") + push.results("failure") > 0
-        })
-        .await;
+        until("an attempt has failed", || push.results("retry") + push.results("failure") > 0)
+            .await;
         push.end().await;
         assert_eq!(receiver.requests(), 0, "{protocol:?}");
     }
@@ -96,12 +84,7 @@ async fn a_receiver_of_another_authority_gets_nothing() {
 
 #[tokio::test]
 async fn authorities_that_cannot_be_read_are_an_error_with_the_path() {
-    let build = Build {
-        version: "1",
-        revision: "2",
-        rustc: "3",
-        target: "4",
-    };
+    let build = Build { version: "1", revision: "2", rustc: "3", target: "4" };
     let registry = Registry::new(build);
     let counters = Counters::register(&registry).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -112,10 +95,7 @@ async fn authorities_that_cannot_be_read_are_an_error_with_the_path() {
     };
     assert!(matches!(error(), OtlpError::Roots(RootsError::Read { .. })));
     fs::write(&path, "nothing here").unwrap();
-    assert!(matches!(
-        error(),
-        OtlpError::Roots(RootsError::Certificate { .. })
-    ));
+    assert!(matches!(error(), OtlpError::Roots(RootsError::Certificate { .. })));
     assert!(error().to_string().contains(path.to_str().unwrap()));
 }
 
@@ -127,24 +107,14 @@ async fn the_authorities_of_the_system_are_trusted() {
     for protocol in ["http/protobuf", "grpc"] {
         let (receiver, port) = authority.receiver().await;
         let mut inner = Command::new(std::env::current_exe().unwrap());
-        inner.args([
-            "--exact",
-            "tls::pushes_once_with_the_authorities_of_the_system",
-        ]);
+        inner.args(["--exact", "tls::pushes_once_with_the_authorities_of_the_system"]);
         inner.args(["--ignored", "--nocapture"]);
         inner.env("SSL_CERT_FILE", authority.path());
-        inner
-            .env("PUSH_PORT", port.to_string())
-            .env("PUSH_PROTOCOL", protocol);
-        let ended = tokio::task::spawn_blocking(move || inner.output().unwrap())
-            .await
-            .unwrap();
+        inner.env("PUSH_PORT", port.to_string()).env("PUSH_PROTOCOL", protocol);
+        let ended = tokio::task::spawn_blocking(move || inner.output().unwrap()).await.unwrap();
         let said = String::from_utf8_lossy(&ended.stdout).into_owned();
         assert!(ended.status.success(), "{said}");
-        assert!(
-            !receiver.taken().is_empty(),
-            "{protocol}: nothing arrived: {said}"
-        );
+        assert!(!receiver.taken().is_empty(), "{protocol}: nothing arrived: {said}");
     }
 }
 

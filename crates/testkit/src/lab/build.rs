@@ -13,10 +13,7 @@ pub(super) fn lab(plan: &Plan) -> Result<Lab, LabError> {
     let a = node(plan, &NODE_A, a, link.near)?;
     let b = node(plan, &NODE_B, b, link.far)?;
     connect(plan, [&NODE_A, &NODE_B], [&a, &b])?;
-    let lab = Lab {
-        traffic: Vec::new(),
-        nodes: [a, b],
-    };
+    let lab = Lab { traffic: Vec::new(), nodes: [a, b] };
     for device in devices(&lab) {
         device.segmentation(plan.segmentation)?;
         device.ready(READY)?;
@@ -64,13 +61,7 @@ fn node(plan: &Plan, site: &Site, namespace: Namespace, uplink: Device) -> Resul
         Fabric::Bridge => Some(bridge(site, &namespace)?),
         Fabric::Routed => None,
     };
-    let mut node = Node {
-        name: site.name,
-        pods: Vec::new(),
-        namespace,
-        uplink,
-        addresses,
-    };
+    let mut node = Node { name: site.name, pods: Vec::new(), namespace, uplink, addresses };
     for (name, host) in site.pods.iter().zip(FIRST_POD..) {
         let addresses = site.host(host);
         let pod = pod(&node, name, addresses)?;
@@ -96,17 +87,9 @@ fn bridge(site: &Site, node: &Namespace) -> Result<Device, LabError> {
 fn pod(node: &Node, name: &'static str, addresses: Addresses) -> Result<Pod, LabError> {
     let namespace = Namespace::create(&format!("pod-{name}"))?;
     let host_side = format!("veth-{name}");
-    let veth = Veth::join(
-        (node.namespace.place(), host_side.as_str()),
-        (namespace.place(), "eth0"),
-    )?;
-    Ok(Pod {
-        name,
-        namespace,
-        device: veth.far,
-        host_device: veth.near,
-        addresses,
-    })
+    let veth =
+        Veth::join((node.namespace.place(), host_side.as_str()), (namespace.place(), "eth0"))?;
+    Ok(Pod { name, namespace, device: veth.far, host_device: veth.near, addresses })
 }
 
 fn plug_in(site: &Site, pod: &Pod, bridge: &Device) -> Result<(), LabError> {
@@ -122,8 +105,7 @@ fn route(site: &Site, node: &Node, pod: &Pod) -> Result<(), LabError> {
         pod.host_device.address(Cidr::host(gateway))?;
         pod.device.address(Cidr::host(own))?;
         pod.namespace.link_route(Cidr::host(gateway), &pod.device)?;
-        node.namespace
-            .link_route(Cidr::host(own), &pod.host_device)?;
+        node.namespace.link_route(Cidr::host(own), &pod.host_device)?;
     }
     add_default_routes(site, pod)
 }
@@ -147,22 +129,15 @@ fn connect(plan: &Plan, sites: [&Site; 2], nodes: [&Node; 2]) -> Result<(), LabE
             }
         };
         let there = to.host(0);
-        node.namespace
-            .route(Cidr::new(there.v4, V4_PREFIX)?, IpAddr::V4(next.v4))?;
-        node.namespace
-            .route(Cidr::new(there.v6, V6_PREFIX)?, IpAddr::V6(next.v6))?;
+        node.namespace.route(Cidr::new(there.v4, V4_PREFIX)?, IpAddr::V4(next.v4))?;
+        node.namespace.route(Cidr::new(there.v6, V6_PREFIX)?, IpAddr::V6(next.v6))?;
     }
     Ok(())
 }
 
 fn dig(node: &Node, from: &Site, to: &Site) -> Result<(), LabError> {
     let (local, remote) = (IpAddr::V4(from.uplink().v4), IpAddr::V4(to.uplink().v4));
-    let tunnel = Vxlan {
-        id: 77,
-        local,
-        remote,
-        port: 4789,
-    };
+    let tunnel = Vxlan { id: 77, local, remote, port: 4789 };
     let device = node.namespace.vxlan("tunnel", tunnel)?;
     set_network(&device, from.tunnel())
 }
@@ -178,16 +153,8 @@ fn devices(lab: &Lab) -> impl Iterator<Item = &Device> {
     lab.nodes.iter().map(|node| &node.uplink).chain(pods)
 }
 
-const NODE_A: Site = Site {
-    name: "node-a",
-    number: 1,
-    pods: &["a1", "a2"],
-};
-const NODE_B: Site = Site {
-    name: "node-b",
-    number: 2,
-    pods: &["b1"],
-};
+const NODE_A: Site = Site { name: "node-a", number: 1, pods: &["a1", "a2"] };
+const NODE_B: Site = Site { name: "node-b", number: 2, pods: &["b1"] };
 
 const GATEWAY: u8 = 1;
 const FIRST_POD: u8 = 11;

@@ -9,9 +9,7 @@ use crate::traffic::{Generator, Load, Path};
 
 pub(super) fn start(lab: &mut Lab) -> Result<(), LabError> {
     let pods: Vec<&Pod> = lab.pods().collect();
-    let [a1, a2, b1] = pods[..] else {
-        unreachable!("the plan has three pods")
-    };
+    let [a1, a2, b1] = pods[..] else { unreachable!("the plan has three pods") };
     let conversations = [
         (a1, b1, V4, stream(400_000)),
         (b1, a1, V6, stream(150_000)),
@@ -44,27 +42,15 @@ fn path(client: &Pod, server: &Pod, family: Family) -> Path {
 }
 
 const fn stream(rate: u64) -> Load {
-    Load::Bulk {
-        rate: Some(rate),
-        limit: None,
-    }
+    Load::Bulk { rate: Some(rate), limit: None }
 }
 
 const fn questions(question: usize, answer: usize, rate: u64) -> Load {
-    Load::Requests {
-        question,
-        answer,
-        rate: Some(rate),
-        limit: None,
-    }
+    Load::Requests { question, answer, rate: Some(rate), limit: None }
 }
 
 fn datagrams(sizes: &[usize], rate: u64) -> Load {
-    Load::Datagrams {
-        sizes: sizes.to_vec(),
-        rate: Some(rate),
-        limit: None,
-    }
+    Load::Datagrams { sizes: sizes.to_vec(), rate: Some(rate), limit: None }
 }
 
 #[derive(Clone, Copy)]

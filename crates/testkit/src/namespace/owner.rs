@@ -35,11 +35,7 @@ impl Owner {
         let pid = std::process::id();
         let started = start_of(pid)?.ok_or(io::ErrorKind::NotFound)?;
         let pid_namespace = fs::metadata("/proc/self/ns/pid")?.ino();
-        Ok(CURRENT.get_or_init(|| Self {
-            pid_namespace,
-            pid,
-            started,
-        }))
+        Ok(CURRENT.get_or_init(|| Self { pid_namespace, pid, started }))
     }
 
     /// The owner that a name made by this crate carries.
@@ -71,11 +67,7 @@ impl Owner {
         let pid_namespace = parts.next()?.parse().ok()?;
         let pid = parts.next()?.parse().ok()?;
         let started = parts.next()?.parse().ok()?;
-        Some(Self {
-            pid_namespace,
-            pid,
-            started,
-        })
+        Some(Self { pid_namespace, pid, started })
     }
 }
 
@@ -91,11 +83,7 @@ impl FromStr for Owner {
     fn from_str(text: &str) -> Result<Self, NoOwner> {
         let mut parts = text.split('-');
         let owner = Self::from_parts(&mut parts).ok_or(NoOwner)?;
-        if parts.next().is_some() {
-            Err(NoOwner)
-        } else {
-            Ok(owner)
-        }
+        if parts.next().is_some() { Err(NoOwner) } else { Ok(owner) }
     }
 }
 
@@ -106,9 +94,7 @@ pub(crate) struct NoOwner;
 /// When process `pid` started, nothing if there is none.
 fn start_of(pid: u32) -> io::Result<Option<u64>> {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => start_in(&stat)
-            .map(Some)
-            .ok_or_else(|| io::ErrorKind::InvalidData.into()),
+        Ok(stat) => start_in(&stat).map(Some).ok_or_else(|| io::ErrorKind::InvalidData.into()),
         Err(error) if is_gone(&error) => Ok(None),
         Err(error) => Err(error),
     }
@@ -123,10 +109,7 @@ fn is_gone(error: &io::Error) -> bool {
 fn start_in(stat: &str) -> Option<u64> {
     // A process may call itself anything, also ") S 1"; the last bracket ends its name.
     let (_, rest) = stat.rsplit_once(')')?;
-    rest.split_ascii_whitespace()
-        .nth(START_AFTER_NAME)?
-        .parse()
-        .ok()
+    rest.split_ascii_whitespace().nth(START_AFTER_NAME)?.parse().ok()
 }
 
 /// Field 22 of proc_pid_stat(5), counted from the field behind the name.
@@ -147,22 +130,13 @@ mod tests {
     #[test]
     fn a_name_gives_back_its_owner() {
         let owner = *Owner::current().unwrap();
-        assert_eq!(
-            Owner::of_name(&format!("{}7-pod-a", owner.prefix())),
-            Some(owner)
-        );
+        assert_eq!(Owner::of_name(&format!("{}7-pod-a", owner.prefix())), Some(owner));
         assert_eq!(owner.to_string().parse(), Ok(owner));
     }
 
     #[test]
     fn foreign_names_have_no_owner() {
-        for name in [
-            "",
-            "cni-1234",
-            "fathom-lab-",
-            "fathom-lab-1-2-x-3",
-            "fathom-lab-1-2-3",
-        ] {
+        for name in ["", "cni-1234", "fathom-lab-", "fathom-lab-1-2-x-3", "fathom-lab-1-2-3"] {
             assert_eq!(Owner::of_name(name), None, "{name}");
         }
         assert_eq!("1-2-3-4".parse::<Owner>(), Err(NoOwner));
@@ -176,24 +150,13 @@ mod tests {
     #[test]
     fn another_process_with_our_id_is_dead() {
         let owner = Owner::current().unwrap();
-        assert!(
-            Owner {
-                started: owner.started + 1,
-                ..*owner
-            }
-            .is_dead()
-            .unwrap()
-        );
+        assert!(Owner { started: owner.started + 1, ..*owner }.is_dead().unwrap());
     }
 
     #[test]
     fn a_process_of_another_pid_namespace_is_left_alone() {
         let owner = Owner::current().unwrap();
-        let elsewhere = Owner {
-            pid_namespace: 1,
-            started: 0,
-            ..*owner
-        };
+        let elsewhere = Owner { pid_namespace: 1, started: 0, ..*owner };
         assert!(!elsewhere.is_dead().unwrap());
     }
 

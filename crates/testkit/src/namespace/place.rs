@@ -52,9 +52,7 @@ pub struct Place {
 impl Place {
     /// The namespace that `path` leads to, for example one that a runtime or a CNI plugin made.
     pub fn at(path: impl Into<PathBuf>) -> Self {
-        Self {
-            path: Arc::from(path.into()),
-        }
+        Self { path: Arc::from(path.into()) }
     }
 
     /// The namespace of that name under /run/netns.
@@ -69,18 +67,13 @@ impl Place {
 
     /// Its name, the last part of the path.
     pub fn name(&self) -> &str {
-        self.path
-            .file_name()
-            .and_then(OsStr::to_str)
-            .unwrap_or_default()
+        self.path.file_name().and_then(OsStr::to_str).unwrap_or_default()
     }
 
     /// Its inode, by which the kernel and `lsns` name it.
     pub fn inode(&self) -> Result<u64, EnterError> {
         let found = fs::metadata(&self.path);
-        found
-            .map(|m| m.ino())
-            .map_err(|source| self.missing(source))
+        found.map(|m| m.ino()).map_err(|source| self.missing(source))
     }
 
     /// Executes `work` inside, on a thread of its own, and hands its panic on.
@@ -89,12 +82,10 @@ impl Place {
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, EnterError> {
         let door = self.open()?;
         thread::scope(|scope| {
-            let inside = thread::Builder::new()
-                .name("netns".into())
-                .spawn_scoped(scope, || {
-                    self.enter(door)?;
-                    Ok(work())
-                });
+            let inside = thread::Builder::new().name("netns".into()).spawn_scoped(scope, || {
+                self.enter(door)?;
+                Ok(work())
+            });
             let inside = inside.map_err(|source| EnterError::Thread { source })?;
             inside.join().unwrap_or_else(|panic| resume_unwind(panic))
         })
@@ -149,19 +140,12 @@ impl Place {
 
     /// Moves the calling thread; only ever called on threads that end afterwards.
     fn enter(&self, door: File) -> Result<(), EnterError> {
-        move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network)).map_err(|e| {
-            EnterError::Refused {
-                path: self.path.to_path_buf(),
-                source: e.into(),
-            }
-        })
+        move_into_link_name_space(door.as_fd(), Some(LinkNameSpaceType::Network))
+            .map_err(|e| EnterError::Refused { path: self.path.to_path_buf(), source: e.into() })
     }
 
     fn missing(&self, source: io::Error) -> EnterError {
-        EnterError::Missing {
-            path: self.path.to_path_buf(),
-            source,
-        }
+        EnterError::Missing { path: self.path.to_path_buf(), source }
     }
 }
 
@@ -180,12 +164,7 @@ mod tests {
     fn a_place_without_a_file_says_so() {
         let nowhere = Place::named("fathom-lab-never-made");
         let error = nowhere.run(|| ()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("/run/netns/fathom-lab-never-made"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("/run/netns/fathom-lab-never-made"), "{error}");
         assert!(nowhere.inode().is_err());
     }
 
@@ -193,20 +172,12 @@ mod tests {
     fn a_file_that_is_no_namespace_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let refused = Place::at(file.path()).run(|| ());
-        assert!(
-            matches!(refused, Err(EnterError::Refused { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(EnterError::Refused { .. })), "{refused:?}");
     }
 
     #[test]
     fn settings_of_the_host_cannot_be_named() {
-        for name in [
-            "kernel/panic",
-            "net/../kernel/panic",
-            "/proc/sys/net/core/somaxconn",
-            "",
-        ] {
+        for name in ["kernel/panic", "net/../kernel/panic", "/proc/sys/net/core/somaxconn", ""] {
             assert!(!stays_below(name), "{name}");
         }
         assert!(stays_below("net/ipv4/ip_forward"));

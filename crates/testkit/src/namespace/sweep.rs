@@ -25,17 +25,10 @@ pub struct Swept {
 /// Only things whose name or environment carries the mark of this crate are looked at, and
 /// nothing of a process that lives, or lives in another process id namespace, is touched.
 pub fn sweep() -> io::Result<Swept> {
-    let processes = entries(Path::new("/proc"))?
-        .iter()
-        .filter(|pid| end_orphan(pid))
-        .count();
+    let processes = entries(Path::new("/proc"))?.iter().filter(|pid| end_orphan(pid)).count();
     let namespaces = remove_all(mounts::directory(), mounts::remove)?;
     let directories = remove_all(&std::env::temp_dir(), |path| fs::remove_dir_all(path))?;
-    Ok(Swept {
-        namespaces,
-        processes,
-        directories,
-    })
+    Ok(Swept { namespaces, processes, directories })
 }
 
 fn remove_all(below: &Path, remove: impl Fn(&Path) -> io::Result<()>) -> io::Result<usize> {
@@ -59,10 +52,7 @@ fn entries(directory: &Path) -> io::Result<Vec<String>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other?,
     };
-    Ok(entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect())
+    Ok(entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect())
 }
 
 /// One whose owner cannot be asked for counts as living.
@@ -88,9 +78,7 @@ fn owner_of_process(pid: &str) -> Option<Owner> {
     pid.parse::<u32>().ok()?;
     let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mark = [Owner::VARIABLE.as_bytes(), b"="].concat();
-    let value = environment
-        .split(|byte| *byte == 0)
-        .find_map(|v| v.strip_prefix(&mark[..]))?;
+    let value = environment.split(|byte| *byte == 0).find_map(|v| v.strip_prefix(&mark[..]))?;
     std::str::from_utf8(value).ok()?.parse().ok()
 }
 
@@ -121,12 +109,7 @@ mod tests {
     fn what_a_dead_process_left_goes() {
         let mut dead = Command::new("true").spawn().unwrap();
         dead.wait(Duration::from_secs(20)).unwrap();
-        let left = Owner::current()
-            .unwrap()
-            .with_pid(dead.id())
-            .scratch()
-            .unwrap()
-            .keep();
+        let left = Owner::current().unwrap().with_pid(dead.id()).scratch().unwrap().keep();
         assert!(left.exists());
         sweep().unwrap();
         assert!(!left.exists());

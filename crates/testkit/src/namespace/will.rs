@@ -26,29 +26,16 @@ fn start(owner: &Owner) -> io::Result<Child> {
     let mut command = Command::new("sh");
     command.args(["-c", SCRIPT, "fathom-lab-will"]);
     command.arg(format!("{}={owner}", Owner::VARIABLE));
-    command
-        .arg(mounts::directory().join(&prefix))
-        .arg(std::env::temp_dir().join(&prefix));
-    command.arg(if mounts::directory_is_ours() {
-        mounts::directory()
-    } else {
-        Path::new("")
-    });
+    command.arg(mounts::directory().join(&prefix)).arg(std::env::temp_dir().join(&prefix));
+    command.arg(if mounts::directory_is_ours() { mounts::directory() } else { Path::new("") });
     // In a group of its own, else a terminal's Ctrl-C would reach it before its time.
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .process_group(0);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
     command.current_dir("/").spawn().map_err(explain)
 }
 
 fn explain(error: io::Error) -> io::Error {
     if error.kind() == io::ErrorKind::NotFound {
-        let text = format!(
-            "no sh on this machine; install the package {}",
-            package_of("sh")
-        );
+        let text = format!("no sh on this machine; install the package {}", package_of("sh"));
         return io::Error::new(error.kind(), text);
     }
     error

@@ -36,10 +36,7 @@ impl Command {
 
     /// A command that runs inside `place`.
     pub fn inside(place: &Place, program: impl AsRef<OsStr>) -> Self {
-        Self {
-            place: Some(place.clone()),
-            ..Self::new(program)
-        }
+        Self { place: Some(place.clone()), ..Self::new(program) }
     }
 
     /// Adds an argument.
@@ -94,9 +91,7 @@ impl Command {
     /// Starts the child.
     pub fn spawn(mut self) -> Result<Process, ProcessError> {
         let owner = Owner::current().map_err(|source| ProcessError::Scratch { source })?;
-        let scratch = owner
-            .scratch()
-            .map_err(|source| ProcessError::Scratch { source })?;
+        let scratch = owner.scratch().map_err(|source| ProcessError::Scratch { source })?;
         let mut child = self.start(owner)?;
         if let Some(stdin) = child.stdin.take() {
             feed(stdin, std::mem::take(&mut self.input));
@@ -115,17 +110,9 @@ impl Command {
     }
 
     fn start(&mut self, owner: &Owner) -> Result<Child, ProcessError> {
-        let stdin = if self.input.is_empty() {
-            Stdio::null()
-        } else {
-            Stdio::piped()
-        };
+        let stdin = if self.input.is_empty() { Stdio::null() } else { Stdio::piped() };
         let inner = &mut self.inner;
-        inner
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0);
+        inner.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         inner.env(Owner::VARIABLE, owner.to_string());
         let spawned = match &self.place {
             // The thread enters, spawns and ends: no helper process stays between us and the child.
@@ -146,20 +133,13 @@ impl Command {
 
     fn line(&self) -> String {
         let words = std::iter::once(self.inner.get_program()).chain(self.inner.get_args());
-        words
-            .collect::<Vec<_>>()
-            .join(&OsString::from(" "))
-            .to_string_lossy()
-            .into_owned()
+        words.collect::<Vec<_>>().join(&OsString::from(" ")).to_string_lossy().into_owned()
     }
 }
 
 /// The Debian package that holds `program`.
 pub(crate) fn package_of(program: &str) -> &'static str {
-    let name = Path::new(program)
-        .file_name()
-        .and_then(OsStr::to_str)
-        .unwrap_or(program);
+    let name = Path::new(program).file_name().and_then(OsStr::to_str).unwrap_or(program);
     match name {
         "ip" | "tc" | "bridge" | "ss" => "iproute2",
         "nft" => "nftables",
@@ -198,10 +178,7 @@ mod tests {
     #[test]
     fn input_larger_than_a_pipe_comes_back_whole() {
         let input = vec![b'z'; 1 << 20];
-        let finished = Command::new("cat")
-            .input(input.clone())
-            .succeed(SOON)
-            .unwrap();
+        let finished = Command::new("cat").input(input.clone()).succeed(SOON).unwrap();
         assert_eq!(finished.stdout, input);
     }
 

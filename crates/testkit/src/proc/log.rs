@@ -31,11 +31,7 @@ impl Log {
         let pump = thread::Builder::new()
             .name("log".into())
             .spawn(move || pump(from, to, limit, &count))?;
-        Ok(Self {
-            path,
-            discarded,
-            pump,
-        })
+        Ok(Self { path, discarded, pump })
     }
 
     /// Waits until everything is written; a descendant that still holds the pipe is not waited for.
@@ -52,9 +48,7 @@ impl Log {
     }
 
     pub(super) fn text(&self) -> String {
-        self.bytes()
-            .map(|b| String::from_utf8_lossy(&b).into_owned())
-            .unwrap_or_default()
+        self.bytes().map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
     }
 
     /// Bytes beyond the limit.

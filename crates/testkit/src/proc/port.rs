@@ -26,20 +26,12 @@ pub enum PortError {
 ///
 /// Ports belong to a namespace: ask inside [`crate::Place::run`] for one of a laboratory's.
 pub fn free_tcp_port(address: IpAddr) -> Result<u16, PortError> {
-    fresh(address, || {
-        TcpListener::bind((address, 0))?
-            .local_addr()
-            .map(|a| a.port())
-    })
+    fresh(address, || TcpListener::bind((address, 0))?.local_addr().map(|a| a.port()))
 }
 
 /// The same for UDP.
 pub fn free_udp_port(address: IpAddr) -> Result<u16, PortError> {
-    fresh(address, || {
-        UdpSocket::bind((address, 0))?
-            .local_addr()
-            .map(|a| a.port())
-    })
+    fresh(address, || UdpSocket::bind((address, 0))?.local_addr().map(|a| a.port()))
 }
 
 fn fresh(address: IpAddr, bind: impl Fn() -> io::Result<u16>) -> Result<u16, PortError> {

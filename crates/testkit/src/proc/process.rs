@@ -55,10 +55,7 @@ pub enum ProcessError {
         stderr: String,
     },
     /// It ended before it was ready.
-    #[error(
-        "`{command}` ended with {status} before there was {what}: {stderr}{}",
-        hint(stderr)
-    )]
+    #[error("`{command}` ended with {status} before there was {what}: {stderr}{}", hint(stderr))]
     Early {
         /// The whole command line.
         command: String,
@@ -135,14 +132,9 @@ impl Process {
         let logs = Log::start(log("stdout"), stdout, limit)
             .and_then(|out| Ok((out, Log::start(log("stderr"), stderr, limit)?)));
         match logs {
-            Ok((stdout, stderr)) => Ok(Self {
-                child,
-                reaped: None,
-                command,
-                stdout,
-                stderr,
-                _scratch: scratch,
-            }),
+            Ok((stdout, stderr)) => {
+                Ok(Self { child, reaped: None, command, stdout, stderr, _scratch: scratch })
+            }
             Err(source) => {
                 end(&mut child);
                 Err(ProcessError::Scratch { source })
@@ -195,8 +187,7 @@ impl Process {
     pub fn is_asleep(&self) -> bool {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap_or_default();
         // Its name, in brackets, may contain anything.
-        stat.rsplit_once(") ")
-            .is_some_and(|(_, rest)| rest.starts_with('S'))
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('S'))
     }
 
     /// Waits for its end; one that is late goes on running.
@@ -272,25 +263,13 @@ impl Process {
             return Ok(self.stdout.path());
         }
         let stderr = tail(&self.stderr.text());
-        Err(ProcessError::Failed {
-            command: self.command.clone(),
-            status,
-            stderr,
-        })
+        Err(ProcessError::Failed { command: self.command.clone(), status, stderr })
     }
 
     fn collect(&self, status: ExitStatus) -> Result<Finished, ProcessError> {
         self.settle()?;
-        let stdout = self
-            .stdout
-            .bytes()
-            .map_err(|source| ProcessError::Scratch { source })?;
-        Ok(Finished {
-            command: self.command.clone(),
-            status,
-            stdout,
-            stderr: self.stderr.text(),
-        })
+        let stdout = self.stdout.bytes().map_err(|source| ProcessError::Scratch { source })?;
+        Ok(Finished { command: self.command.clone(), status, stdout, stderr: self.stderr.text() })
     }
 
     /// Waits for the logs of an ended child and makes sure that its answer is whole.
@@ -299,10 +278,7 @@ impl Process {
         self.stderr.settle();
         match self.stdout.discarded() {
             0 => Ok(()),
-            excess => Err(ProcessError::TooMuchOutput {
-                command: self.command.clone(),
-                excess,
-            }),
+            excess => Err(ProcessError::TooMuchOutput { command: self.command.clone(), excess }),
         }
     }
 
@@ -311,9 +287,7 @@ impl Process {
     fn has_ended(&self) -> Result<bool, ProcessError> {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         let ended = waitid(WaitId::Pid(Pid::from_child(&self.child)), options);
-        ended
-            .map(|status| status.is_some())
-            .map_err(|e| self.lost(e.into()))
+        ended.map(|status| status.is_some()).map_err(|e| self.lost(e.into()))
     }
 
     fn reap(&mut self) -> Result<ExitStatus, ProcessError> {
@@ -323,19 +297,11 @@ impl Process {
 
     fn early(&self, what: &'static str, status: ExitStatus) -> ProcessError {
         let stderr = tail(&self.stderr.text());
-        ProcessError::Early {
-            command: self.command.clone(),
-            what,
-            status,
-            stderr,
-        }
+        ProcessError::Early { command: self.command.clone(), what, status, stderr }
     }
 
     fn lost(&self, source: io::Error) -> ProcessError {
-        ProcessError::Lost {
-            command: self.command.clone(),
-            source,
-        }
+        ProcessError::Lost { command: self.command.clone(), source }
     }
 
     fn deadline(&self, error: ProcessError) -> ProcessError {
@@ -343,11 +309,7 @@ impl Process {
             return error;
         };
         let stderr = tail(&self.stderr.text());
-        ProcessError::Deadline {
-            command: self.command.clone(),
-            late,
-            stderr,
-        }
+        ProcessError::Deadline { command: self.command.clone(), late, stderr }
     }
 }
 
@@ -380,11 +342,7 @@ impl Finished {
             return Ok(self);
         }
         let stderr = tail(&self.stderr);
-        Err(ProcessError::Failed {
-            command: self.command,
-            status: self.status,
-            stderr,
-        })
+        Err(ProcessError::Failed { command: self.command, status: self.status, stderr })
     }
 
     /// Standard output as text.
@@ -394,10 +352,8 @@ impl Finished {
 
     /// Standard output as JSON.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, ProcessError> {
-        serde_json::from_slice(&self.stdout).map_err(|source| ProcessError::Answer {
-            command: self.command.clone(),
-            source,
-        })
+        serde_json::from_slice(&self.stdout)
+            .map_err(|source| ProcessError::Answer { command: self.command.clone(), source })
     }
 }
 

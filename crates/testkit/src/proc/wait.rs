@@ -79,10 +79,7 @@ mod tests {
         let began = Instant::now();
         let late = wait_until("miracle", Duration::from_millis(30), || false).unwrap_err();
         assert!(began.elapsed() >= Duration::from_millis(30));
-        assert!(
-            late.to_string().starts_with("no miracle within 30ms"),
-            "{late}"
-        );
+        assert!(late.to_string().starts_with("no miracle within 30ms"), "{late}");
     }
 
     #[test]

@@ -14,15 +14,9 @@ pub struct Cidr {
 
 impl Cidr {
     /// Everything, for a default route: `0.0.0.0/0`.
-    pub const ANY_V4: Self = Self {
-        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-        prefix: 0,
-    };
+    pub const ANY_V4: Self = Self { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), prefix: 0 };
     /// Everything, for a default route: `::/0`.
-    pub const ANY_V6: Self = Self {
-        address: IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        prefix: 0,
-    };
+    pub const ANY_V6: Self = Self { address: IpAddr::V6(Ipv6Addr::UNSPECIFIED), prefix: 0 };
 
     /// An address in a network of `prefix` bits.
     pub fn new(address: impl Into<IpAddr>, prefix: u8) -> Result<Self, CidrError> {
@@ -37,10 +31,7 @@ impl Cidr {
     /// The network of this address alone.
     pub fn host(address: impl Into<IpAddr>) -> Self {
         let address = address.into();
-        Self {
-            address,
-            prefix: width(address),
-        }
+        Self { address, prefix: width(address) }
     }
 
     /// The address.
@@ -105,12 +96,7 @@ mod tests {
 
     #[test]
     fn text_goes_in_and_comes_out() {
-        for text in [
-            "10.244.1.11/24",
-            "fd00:244:1::b/64",
-            "0.0.0.0/0",
-            "192.0.2.1/32",
-        ] {
+        for text in ["10.244.1.11/24", "fd00:244:1::b/64", "0.0.0.0/0", "192.0.2.1/32"] {
             assert_eq!(text.parse::<Cidr>().unwrap().to_string(), text);
         }
     }
@@ -118,22 +104,10 @@ mod tests {
     #[test]
     fn every_mistake_is_told_apart() {
         assert_eq!("10.0.0.1".parse::<Cidr>(), Err(CidrError::NoPrefix));
-        assert!(matches!(
-            "ten/8".parse::<Cidr>(),
-            Err(CidrError::Address(_))
-        ));
-        assert!(matches!(
-            "10.0.0.1/x".parse::<Cidr>(),
-            Err(CidrError::Number(_))
-        ));
+        assert!(matches!("ten/8".parse::<Cidr>(), Err(CidrError::Address(_))));
+        assert!(matches!("10.0.0.1/x".parse::<Cidr>(), Err(CidrError::Number(_))));
         let long = "10.0.0.1/33".parse::<Cidr>();
-        assert_eq!(
-            long,
-            Err(CidrError::Prefix {
-                prefix: 33,
-                longest: 32
-            })
-        );
+        assert_eq!(long, Err(CidrError::Prefix { prefix: 33, longest: 32 }));
     }
 
     #[test]

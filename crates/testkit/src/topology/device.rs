@@ -19,10 +19,7 @@ pub struct Device {
 impl Device {
     /// The device called `name` in `place`, whether it exists yet or not.
     pub fn named(place: &Place, name: &str) -> Self {
-        Self {
-            place: place.clone(),
-            name: name.to_owned(),
-        }
+        Self { place: place.clone(), name: name.to_owned() }
     }
 
     /// Where it is.
@@ -68,35 +65,23 @@ impl Device {
     /// Gives it another name; it must be down.
     pub fn rename(self, name: &str) -> Result<Self, ProcessError> {
         self.set(["name", name])?;
-        Ok(Self {
-            name: name.to_owned(),
-            ..self
-        })
+        Ok(Self { name: name.to_owned(), ..self })
     }
 
     /// Moves it into another namespace, where it is down and without addresses.
     pub fn move_to(self, place: &Place) -> Result<Self, ProcessError> {
         self.set(["netns", &place.path().to_string_lossy()])?;
-        Ok(Self {
-            place: place.clone(),
-            ..self
-        })
+        Ok(Self { place: place.clone(), ..self })
     }
 
     /// Removes it, with its other end if it is one of a pair.
     pub fn remove(self) -> Result<(), ProcessError> {
-        self.place
-            .ip(["link", "delete", "dev", &self.name])
-            .map(drop)
+        self.place.ip(["link", "delete", "dev", &self.name]).map(drop)
     }
 
     /// Limits what it sends by a token bucket; what does not fit the queue is dropped there.
     pub fn shape(&self, shaping: Shaping) -> Result<(), ProcessError> {
-        let Shaping {
-            bits_per_second,
-            burst_bytes,
-            limit_bytes,
-        } = shaping;
+        let Shaping { bits_per_second, burst_bytes, limit_bytes } = shaping;
         let rate = format!("{bits_per_second}bit");
         let (burst, limit) = (burst_bytes.to_string(), limit_bytes.to_string());
         let words = ["qdisc", "replace", "dev", &self.name, "root", "tbf"];
@@ -117,12 +102,7 @@ impl Device {
 
     /// Its addresses.
     pub fn addresses(&self) -> Result<Vec<IpAddr>, ProcessError> {
-        Ok(self
-            .read()?
-            .addr_info
-            .iter()
-            .filter_map(|a| a.local)
-            .collect())
+        Ok(self.read()?.addr_info.iter().filter_map(|a| a.local).collect())
     }
 
     /// Whether it exists.
@@ -133,16 +113,12 @@ impl Device {
 
     /// Waits until it is up with a carrier and all of its addresses are usable.
     pub fn ready(&self, within: Duration) -> Result<(), ProcessError> {
-        try_wait_for("usable link", within, || {
-            Ok(self.read()?.is_ready().then_some(()))
-        })
+        try_wait_for("usable link", within, || Ok(self.read()?.is_ready().then_some(())))
     }
 
     /// Waits until it is gone: the kernel removes the links of a deleted namespace a moment later.
     pub fn gone(&self, within: Duration) -> Result<(), ProcessError> {
-        try_wait_for("removal of the link", within, || {
-            Ok((!self.exists()?).then_some(()))
-        })
+        try_wait_for("removal of the link", within, || Ok((!self.exists()?).then_some(())))
     }
 
     pub(super) fn set<'a, const N: usize>(
@@ -154,9 +130,7 @@ impl Device {
     }
 
     fn read(&self) -> Result<Link, ProcessError> {
-        let answer = self
-            .place
-            .ip(["-j", "address", "show", "dev", &self.name])?;
+        let answer = self.place.ip(["-j", "address", "show", "dev", &self.name])?;
         let links = answer.json::<Vec<Link>>()?;
         // Older iproute2 pads the list with empty objects.
         let found = links.into_iter().find(|link| link.ifname == self.name);

@@ -25,11 +25,7 @@ impl Device {
             Segmentation::Off => ("off", "off", "1"),
         };
         let features = ["tso", segment, "gso", segment, "gro", receive];
-        let ethtool = self
-            .place()
-            .command("ethtool")
-            .args(["-K", self.name()])
-            .args(features);
+        let ethtool = self.place().command("ethtool").args(["-K", self.name()]).args(features);
         ethtool.succeed(COMMAND_DEADLINE)?;
         // With ethtool alone TCP still builds large buffers, which are cut behind an egress hook.
         self.set(["gso_max_segs", buffers])

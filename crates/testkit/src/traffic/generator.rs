@@ -76,20 +76,9 @@ impl Generator {
     pub fn start(load: &Load, path: &Path) -> Result<Self, TrafficError> {
         match load.clone() {
             Load::Bulk { rate, limit } => Self::tcp(path, tcp::Bulk { rate, limit }),
-            Load::Requests {
-                question,
-                answer,
-                rate,
-                limit,
-            } => Self::tcp(
-                path,
-                tcp::Requests {
-                    question,
-                    answer,
-                    rate,
-                    limit,
-                },
-            ),
+            Load::Requests { question, answer, rate, limit } => {
+                Self::tcp(path, tcp::Requests { question, answer, rate, limit })
+            }
             Load::Datagrams { sizes, rate, limit } => {
                 Self::udp(path, udp::Datagrams::new(sizes, rate, limit)?)
             }
@@ -109,10 +98,7 @@ impl Generator {
 
     /// Whether both sides have come to their end.
     pub fn is_finished(&self) -> bool {
-        [&self.client, &self.server]
-            .into_iter()
-            .flatten()
-            .all(JoinHandle::is_finished)
+        [&self.client, &self.server].into_iter().flatten().all(JoinHandle::is_finished)
     }
 
     /// Ends it now: the client sends no more, the server takes what is on its way.
@@ -162,18 +148,9 @@ impl Generator {
     ) -> Result<Self, TrafficError> {
         let course = Arc::new(Course::new(path.lifetime));
         // The guard exists before the threads: if the second cannot start, the first ends.
-        let mut made = Self {
-            target,
-            counts_connections,
-            course,
-            client: None,
-            server: None,
-        };
+        let mut made = Self { target, counts_connections, course, client: None, server: None };
         let course = Arc::clone(&made.course);
-        made.server = Some(
-            path.server
-                .thread("traffic-server", move || serve(&course))?,
-        );
+        made.server = Some(path.server.thread("traffic-server", move || serve(&course))?);
         let course = Arc::clone(&made.course);
         let client = path.client.thread("traffic-client", move || {
             let done = Done(&course);
@@ -192,27 +169,19 @@ impl Generator {
 
     /// Waits for both sides; the client's error is the one that explains the server's.
     fn end(&mut self) -> Result<(), TrafficError> {
-        let client = self
-            .client
-            .take()
-            .map_or(Ok(()), |side| self.outcome("client", side));
+        let client = self.client.take().map_or(Ok(()), |side| self.outcome("client", side));
         // Also when it could not enter its namespace and never ran.
         self.course.finish_client();
-        let server = self
-            .server
-            .take()
-            .map_or(Ok(()), |side| self.outcome("server", side));
+        let server = self.server.take().map_or(Ok(()), |side| self.outcome("server", side));
         client.and(server)
     }
 
     fn outcome(&self, side: &'static str, thread: Side) -> Result<(), TrafficError> {
         let target = self.target;
         match thread.join() {
-            Ok(Ok(outcome)) => outcome.map_err(|source| TrafficError::Broken {
-                side,
-                target,
-                source,
-            }),
+            Ok(Ok(outcome)) => {
+                outcome.map_err(|source| TrafficError::Broken { side, target, source })
+            }
             Ok(Err(error)) => Err(error.into()),
             Err(_) => Err(TrafficError::Panicked { side, target }),
         }
@@ -245,10 +214,7 @@ fn listening<S>(
         let address = address(&socket)?;
         Ok((socket, address))
     });
-    with_address.map_err(|source| TrafficError::Listen {
-        target: path.target,
-        source,
-    })
+    with_address.map_err(|source| TrafficError::Listen { target: path.target, source })
 }
 
 /// Largest UDP payload over IPv4.

@@ -102,28 +102,20 @@ impl Iperf {
             Amount::Seconds(seconds) => Duration::from_secs(seconds.into()) + SLACK,
             Amount::Bytes(_) => SLACK,
         };
-        Ok(RunningIperf {
-            client,
-            server,
-            within,
-        })
+        Ok(RunningIperf { client, server, within })
     }
 
     fn listen(&self) -> Command {
         let (target, port) = (self.target.to_string(), self.port.to_string());
         // Flushed, or the line that tells of readiness would stay in a buffer.
-        self.server
-            .command("iperf3")
-            .args(["-s", "-1", "--forceflush", "-B", &target, "-p", &port])
+        self.server.command("iperf3").args(["-s", "-1", "--forceflush", "-B", &target, "-p", &port])
     }
 
     fn send(&self) -> Command {
         let (target, port) = (self.target.to_string(), self.port.to_string());
         let streams = self.streams.to_string();
-        let mut client = self
-            .client
-            .command("iperf3")
-            .args(["-J", "-c", &target, "-p", &port, "-P", &streams]);
+        let mut client =
+            self.client.command("iperf3").args(["-J", "-c", &target, "-p", &port, "-P", &streams]);
         client = match self.amount {
             Amount::Seconds(seconds) => client.arg("-t").arg(seconds.to_string()),
             Amount::Bytes(bytes) => client.arg("-n").arg(bytes.to_string()),
@@ -209,11 +201,7 @@ struct End {
 
 fn read(finished: &Finished) -> Result<IperfReport, TrafficError> {
     let document: Document = finished.json()?;
-    match (
-        document.error,
-        document.end.sum_sent,
-        document.end.sum_received,
-    ) {
+    match (document.error, document.end.sum_sent, document.end.sum_received) {
         (None, Some(sent), Some(received)) => Ok(IperfReport { sent, received }),
         (error, ..) => Err(TrafficError::Process(crate::proc::ProcessError::Failed {
             command: finished.command.clone(),
@@ -231,10 +219,7 @@ mod tests {
     use super::*;
 
     fn finished(json: &str) -> Finished {
-        Command::new("printf")
-            .args(["%s", json])
-            .succeed(READY)
-            .unwrap()
+        Command::new("printf").args(["%s", json]).succeed(READY).unwrap()
     }
 
     #[test]
@@ -245,10 +230,7 @@ mod tests {
                             "lost_packets":1}}}"#;
         let report = read(&finished(json)).unwrap();
         assert_eq!((report.sent.bytes, report.sent.retransmits), (10, Some(2)));
-        assert_eq!(
-            (report.received.packets, report.received.lost_packets),
-            (Some(3), Some(1))
-        );
+        assert_eq!((report.received.packets, report.received.lost_packets), (Some(3), Some(1)));
         assert_eq!(report.received.retransmits, None);
     }
 
@@ -256,9 +238,6 @@ mod tests {
     fn its_own_complaint_is_handed_on() {
         let json = r#"{"start":{},"end":{},"error":"unable to connect to server"}"#;
         let error = read(&finished(json)).unwrap_err();
-        assert!(
-            error.to_string().contains("unable to connect to server"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("unable to connect to server"), "{error}");
     }
 }

@@ -61,11 +61,7 @@ pub(super) struct Pacer {
 
 impl Pacer {
     pub(super) fn new(rate: Option<u64>) -> Self {
-        Self {
-            began: Instant::now(),
-            rate,
-            used: 0,
-        }
+        Self { began: Instant::now(), rate, used: 0 }
     }
 
     /// Waits until `amount` more may go; `false` when the course is over before.
@@ -109,22 +105,12 @@ mod tests {
         let course = Course::new(Duration::from_secs(60));
         assert!(pacer.admit(500, &course));
         assert_eq!(pacer.until_due(), Duration::from_millis(500));
-        assert!(
-            Pacer {
-                used: 500,
-                ..Pacer::new(None)
-            }
-            .until_due()
-            .is_zero()
-        );
+        assert!(Pacer { used: 500, ..Pacer::new(None) }.until_due().is_zero());
     }
 
     #[test]
     fn a_rate_of_nothing_is_not_divided_by() {
-        let pacer = Pacer {
-            used: u64::MAX,
-            ..Pacer::new(Some(0))
-        };
+        let pacer = Pacer { used: u64::MAX, ..Pacer::new(Some(0)) };
         assert_eq!(pacer.until_due(), Duration::from_nanos(u64::MAX));
     }
 

@@ -59,8 +59,7 @@ impl Account {
     }
 
     pub(super) fn received(&self, bytes: usize) {
-        self.received_bytes
-            .fetch_add(bytes as u64, Ordering::AcqRel);
+        self.received_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
     }
 
     pub(super) fn sent_whole(&self) {

@@ -66,9 +66,7 @@ impl Exchange for Requests {
         let mut left = self.limit.unwrap_or(u64::MAX);
         while left > 0 && pacer.admit(1, course) {
             let mut stream = connect(target)?;
-            write_all(&mut stream, self.question, |bytes| {
-                course.client.sent(bytes)
-            })?;
+            write_all(&mut stream, self.question, |bytes| course.client.sent(bytes))?;
             course.client.sent_whole();
             let came = read_all(&mut stream, course, |bytes| course.client.received(bytes))?;
             if came != self.answer as u64 {
@@ -114,10 +112,7 @@ pub(super) fn serve(
 }
 
 fn accept(listener: &TcpListener, within: Duration) -> io::Result<Option<TcpStream>> {
-    let timeout = Timespec {
-        tv_sec: 0,
-        tv_nsec: i64::from(within.subsec_nanos()),
-    };
+    let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(within.subsec_nanos()) };
     match poll(&mut [PollFd::new(listener, PollFlags::IN)], Some(&timeout)) {
         Ok(_) | Err(rustix::io::Errno::INTR) => {}
         Err(error) => return Err(error.into()),
@@ -227,19 +222,12 @@ impl Patience {
             return Ok(());
         }
         let since = *self.since.get_or_insert_with(Instant::now);
-        if since.elapsed() < GRACE {
-            Ok(())
-        } else {
-            Err(ErrorKind::TimedOut.into())
-        }
+        if since.elapsed() < GRACE { Ok(()) } else { Err(ErrorKind::TimedOut.into()) }
     }
 }
 
 fn is_pause(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    )
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 const CONNECT: Duration = Duration::from_secs(5);

@@ -112,10 +112,8 @@ const fn unspecified(target: SocketAddr) -> SocketAddr {
 
 fn is_pause(error: &io::Error) -> bool {
     let full = Some(rustix::io::Errno::NOBUFS.raw_os_error());
-    matches!(
-        error.kind(),
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted
-    ) || error.raw_os_error() == full
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
+        || error.raw_os_error() == full
 }
 
 const RECEIVE_BUFFER: usize = 16 << 20;
@@ -129,10 +127,7 @@ mod tests {
     #[test]
     fn sizes_that_make_no_datagram_are_refused() {
         for sizes in [vec![], vec![0], vec![100, MOST_PAYLOAD + 1]] {
-            assert!(matches!(
-                Datagrams::new(sizes, None, None),
-                Err(TrafficError::Size { .. })
-            ));
+            assert!(matches!(Datagrams::new(sizes, None, None), Err(TrafficError::Size { .. })));
         }
         assert!(Datagrams::new(vec![1, MOST_PAYLOAD], None, None).is_ok());
     }

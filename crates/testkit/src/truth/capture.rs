@@ -25,12 +25,7 @@ pub struct CaptureOptions {
 
 impl Default for CaptureOptions {
     fn default() -> Self {
-        Self {
-            heard: Heard::Both,
-            snap_bytes: 192,
-            buffer_kib: 32 * 1024,
-            filter: None,
-        }
+        Self { heard: Heard::Both, snap_bytes: 192, buffer_kib: 32 * 1024, filter: None }
     }
 }
 
@@ -78,25 +73,13 @@ impl Capture {
     pub fn start_with(device: &Device, options: &CaptureOptions) -> Result<Self, TruthError> {
         let scratch = scratch()?;
         let file = scratch.path().join("capture.pcap");
-        let (snap, buffer) = (
-            options.snap_bytes.to_string(),
-            options.buffer_kib.to_string(),
-        );
+        let (snap, buffer) = (options.snap_bytes.to_string(), options.buffer_kib.to_string());
         // Immediate mode and an unbuffered file: no frame waits in a block for the next one.
         // -Z root: Debian's tcpdump otherwise becomes a user who cannot write here.
         let tcpdump = device
             .place()
             .command("tcpdump")
-            .args([
-                "-i",
-                device.name(),
-                "-n",
-                "-p",
-                "-U",
-                "--immediate-mode",
-                "-Z",
-                "root",
-            ])
+            .args(["-i", device.name(), "-n", "-p", "-U", "--immediate-mode", "-Z", "root"])
             .args(["-Q", options.heard.word(), "-s", &snap, "-B", &buffer, "-w"])
             .arg(&file)
             .args(options.filter.iter());
@@ -105,12 +88,7 @@ impl Capture {
         tcpdump.wait_for_stderr("listening on", READY)?;
         // The kernel counts both directions, and on loopback each frame twice.
         let compares = options.heard == Heard::Both && device.name() != "lo";
-        Ok(Self {
-            tcpdump,
-            file,
-            scratch,
-            compares,
-        })
+        Ok(Self { tcpdump, file, scratch, compares })
     }
 
     /// Waits until everything that passed so far is in the file, then ends the capture.
@@ -118,20 +96,11 @@ impl Capture {
     /// An error if a single frame was lost.
     pub fn stop(self) -> Result<Recording, TruthError> {
         self.drain()?;
-        let Self {
-            tcpdump,
-            file,
-            scratch,
-            compares,
-        } = self;
+        let Self { tcpdump, file, scratch, compares } = self;
         let finished = tcpdump.stop_by(Signal::INT, STOP)?.success()?;
         let tally = Tally::read(&finished.stderr).ok_or_else(|| form(&finished.stderr))?;
         match tally.lost(compares) {
-            0 => Ok(Recording {
-                file,
-                frames: tally.captured,
-                _scratch: scratch,
-            }),
+            0 => Ok(Recording { file, frames: tally.captured, _scratch: scratch }),
             lost => Err(TruthError::Incomplete { lost }),
         }
     }
@@ -144,9 +113,7 @@ impl Capture {
     /// An interrupt would discard what waits in the kernel's ring. tcpdump only ever sleeps when
     /// that ring is empty: a frame in it wakes it up at once, in immediate mode.
     fn drain(&self) -> Result<(), TruthError> {
-        Ok(wait_until("end of the backlog", STOP, || {
-            self.tcpdump.is_asleep()
-        })?)
+        Ok(wait_until("end of the backlog", STOP, || self.tcpdump.is_asleep())?)
     }
 }
 
@@ -174,9 +141,7 @@ impl Recording {
         let frames = frames::read(&self.file)?;
         let read = frames.total().packets;
         if read != self.frames {
-            return Err(TruthError::Incomplete {
-                lost: self.frames.abs_diff(read),
-            });
+            return Err(TruthError::Incomplete { lost: self.frames.abs_diff(read) });
         }
         Ok(frames)
     }
@@ -194,12 +159,9 @@ struct Tally {
 impl Tally {
     fn read(stderr: &str) -> Option<Self> {
         let count = |what: &str| {
-            let count = stderr
-                .lines()
-                .find_map(|line| line.trim().strip_suffix(what));
-            let count = count?
-                .strip_suffix(" packets ")
-                .or_else(|| count?.strip_suffix(" packet "));
+            let count = stderr.lines().find_map(|line| line.trim().strip_suffix(what));
+            let count =
+                count?.strip_suffix(" packets ").or_else(|| count?.strip_suffix(" packet "));
             count?.parse().ok()
         };
         Some(Self {
@@ -220,16 +182,11 @@ impl Tally {
 }
 
 fn form(stderr: &str) -> TruthError {
-    TruthError::Form {
-        program: "tcpdump",
-        line: stderr.trim().to_owned(),
-    }
+    TruthError::Form { program: "tcpdump", line: stderr.trim().to_owned() }
 }
 
 fn scratch() -> Result<TempDir, ProcessError> {
-    Owner::current()
-        .and_then(Owner::scratch)
-        .map_err(|source| ProcessError::Scratch { source })
+    Owner::current().and_then(Owner::scratch).map_err(|source| ProcessError::Scratch { source })
 }
 
 const READY: Duration = Duration::from_secs(20);
@@ -246,17 +203,10 @@ mod tests {
     /// A capture of loopback whose tcpdump does not run while `datagrams` pass.
     fn stalled(datagrams: usize, buffer_kib: u32) -> Result<Recording, TruthError> {
         let place = Namespace::create("stalled").unwrap();
-        let options = CaptureOptions {
-            heard: Heard::In,
-            buffer_kib,
-            ..Default::default()
-        };
+        let options = CaptureOptions { heard: Heard::In, buffer_kib, ..Default::default() };
         let capture = Capture::start_with(&Device::named(&place, "lo"), &options).unwrap();
         capture.tcpdump.signal(Signal::STOP).unwrap();
-        let socket = place
-            .run(|| UdpSocket::bind("127.0.0.1:0"))
-            .unwrap()
-            .unwrap();
+        let socket = place.run(|| UdpSocket::bind("127.0.0.1:0")).unwrap().unwrap();
         let target = socket.local_addr().unwrap();
         for _ in 0..datagrams {
             socket.send_to(&[0; 100], target).unwrap();
@@ -270,20 +220,14 @@ mod tests {
     fn a_backlog_is_written_before_the_capture_ends() {
         let recording = stalled(5000, 32 * 1024).unwrap();
         assert_eq!(recording.count(), 5000);
-        assert_eq!(
-            recording.frames().unwrap().total(),
-            Amount::new(5000, 5000 * 142)
-        );
+        assert_eq!(recording.frames().unwrap().total(), Amount::new(5000, 5000 * 142));
     }
 
     #[test]
     #[ignore = "root: needs network namespaces"]
     fn a_capture_that_lost_a_frame_has_no_sums() {
         let error = stalled(5000, 64).unwrap_err();
-        assert!(
-            matches!(error, TruthError::Incomplete { lost } if lost > 0),
-            "{error}"
-        );
+        assert!(matches!(error, TruthError::Incomplete { lost } if lost > 0), "{error}");
     }
 
     const END: &str = "tcpdump: listening on eth0, link-type EN10MB (Ethernet), snapshot length 192 \
@@ -291,47 +235,24 @@ mod tests {
 
     #[test]
     fn the_last_words_are_read() {
-        let tally = Tally {
-            captured: 12,
-            received: 15,
-            dropped: 2,
-            dropped_by_interface: 0,
-        };
+        let tally = Tally { captured: 12, received: 15, dropped: 2, dropped_by_interface: 0 };
         assert_eq!(Tally::read(END), Some(tally));
         let more = format!("{END}1 packet dropped by interface\n");
-        assert_eq!(
-            Tally::read(&more),
-            Some(Tally {
-                dropped_by_interface: 1,
-                ..tally
-            })
-        );
+        assert_eq!(Tally::read(&more), Some(Tally { dropped_by_interface: 1, ..tally }));
     }
 
     #[test]
     fn words_that_are_cut_off_are_no_tally() {
-        assert_eq!(
-            Tally::read("12 packets captured\n14 packets received by fil"),
-            None
-        );
+        assert_eq!(Tally::read("12 packets captured\n14 packets received by fil"), None);
         assert_eq!(Tally::read(""), None);
     }
 
     #[test]
     fn every_frame_that_is_not_in_the_file_is_lost() {
-        let tally = Tally {
-            captured: 12,
-            received: 15,
-            dropped: 2,
-            dropped_by_interface: 1,
-        };
+        let tally = Tally { captured: 12, received: 15, dropped: 2, dropped_by_interface: 1 };
         assert_eq!(tally.lost(true), 4);
         assert_eq!(tally.lost(false), 3, "the rest went the other way");
-        let whole = Tally {
-            captured: 3,
-            received: 3,
-            ..Tally::default()
-        };
+        let whole = Tally { captured: 3, received: 3, ..Tally::default() };
         assert_eq!(whole.lost(true), 0);
     }
 }

@@ -19,9 +19,7 @@ impl Conntrack {
         let nft = place.command("nft").args(["-f", "-"]).input(RULES);
         nft.succeed(COMMAND_DEADLINE)?;
         place.set_sysctl("net/netfilter/nf_conntrack_acct", "1")?;
-        Ok(Self {
-            place: place.clone(),
-        })
+        Ok(Self { place: place.clone() })
     }
 
     /// All connections of both families.
@@ -34,11 +32,7 @@ impl Conntrack {
     fn list(&self, family: &str) -> Result<Vec<Connection>, TruthError> {
         let list = self.place.command("conntrack").args(["-L", "-f", family]);
         let answer = list.succeed(COMMAND_DEADLINE)?.text();
-        answer
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .map(str::parse)
-            .collect()
+        answer.lines().filter(|line| !line.trim().is_empty()).map(str::parse).collect()
     }
 }
 
@@ -77,44 +71,28 @@ impl FromStr for Connection {
     type Err = TruthError;
 
     fn from_str(line: &str) -> Result<Self, TruthError> {
-        parse(line).ok_or_else(|| TruthError::Form {
-            program: "conntrack",
-            line: line.to_owned(),
-        })
+        parse(line).ok_or_else(|| TruthError::Form { program: "conntrack", line: line.to_owned() })
     }
 }
 
 fn parse(line: &str) -> Option<Connection> {
     let protocol = line.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    let pairs: Vec<_> = line
-        .split_ascii_whitespace()
-        .filter_map(|word| word.split_once('='))
-        .collect();
+    let pairs: Vec<_> =
+        line.split_ascii_whitespace().filter_map(|word| word.split_once('=')).collect();
     let reply_at = pairs.iter().rposition(|(name, _)| *name == "src")?;
     let (original, reply) = pairs.split_at_checked(reply_at)?;
-    Some(Connection {
-        protocol,
-        original: way(original)?,
-        reply: way(reply)?,
-    })
+    Some(Connection { protocol, original: way(original)?, reply: way(reply)? })
 }
 
 fn way(pairs: &[(&str, &str)]) -> Option<Way> {
-    let value = |wanted| {
-        pairs
-            .iter()
-            .find(|(name, _)| *name == wanted)
-            .map(|(_, value)| *value)
-    };
+    let value = |wanted| pairs.iter().find(|(name, _)| *name == wanted).map(|(_, value)| *value);
     let number = |wanted| value(wanted).and_then(|text| text.parse::<u64>().ok());
     Some(Way {
         source: value("src")?.parse().ok()?,
         destination: value("dst")?.parse().ok()?,
         source_port: value("sport").and_then(|port| port.parse().ok()),
         destination_port: value("dport").and_then(|port| port.parse().ok()),
-        amount: number("packets")
-            .zip(number("bytes"))
-            .map(|(p, b)| Amount::new(p, b)),
+        amount: number("packets").zip(number("bytes")).map(|(p, b)| Amount::new(p, b)),
     })
 }
 
@@ -152,20 +130,14 @@ mod tests {
         let line = "udp      17 29 src=fd00::1 dst=fd00::2 sport=5 dport=53 [UNREPLIED] \
             src=fd00::2 dst=fd00::1 sport=53 dport=5 mark=0 use=1";
         let connection: Connection = line.parse().unwrap();
-        assert_eq!(
-            (connection.original.amount, connection.reply.amount),
-            (None, None)
-        );
+        assert_eq!((connection.original.amount, connection.reply.amount), (None, None));
     }
 
     #[test]
     fn a_protocol_without_ports_has_none() {
         let line = "icmp     1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=7 packets=1 bytes=84 \
             src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=7 packets=1 bytes=84 mark=0 use=1";
-        assert_eq!(
-            line.parse::<Connection>().unwrap().original.source_port,
-            None
-        );
+        assert_eq!(line.parse::<Connection>().unwrap().original.source_port, None);
     }
 
     #[test]

@@ -34,10 +34,7 @@ pub struct Side {
 impl Counters {
     /// The difference to an `earlier` reading, nothing if any counter fell.
     pub fn since(self, earlier: Self) -> Option<Self> {
-        Some(Self {
-            rx: self.rx.since(earlier.rx)?,
-            tx: self.tx.since(earlier.tx)?,
-        })
+        Some(Self { rx: self.rx.since(earlier.rx)?, tx: self.tx.since(earlier.tx)? })
     }
 }
 
@@ -54,26 +51,18 @@ impl Side {
 impl Device {
     /// Reads its counters.
     pub fn counters(&self) -> Result<Counters, TruthError> {
-        let answer = self
-            .place()
-            .ip(["-s", "-j", "link", "show", "dev", self.name()])?;
+        let answer = self.place().ip(["-s", "-j", "link", "show", "dev", self.name()])?;
         let links = answer.json::<Vec<Reading>>()?;
         let found = links.into_iter().find(|link| link.ifname == self.name());
-        found
-            .and_then(|link| link.stats64)
-            .map(|s| Counters { rx: s.rx, tx: s.tx })
-            .ok_or_else(|| TruthError::Form {
-                program: "ip",
-                line: answer.text().chars().take(200).collect(),
-            })
+        found.and_then(|link| link.stats64).map(|s| Counters { rx: s.rx, tx: s.tx }).ok_or_else(
+            || TruthError::Form { program: "ip", line: answer.text().chars().take(200).collect() },
+        )
     }
 
     /// How its counters changed since an `earlier` reading.
     pub fn counters_since(&self, earlier: Counters) -> Result<Counters, TruthError> {
         let now = self.counters()?;
-        now.since(earlier).ok_or_else(|| TruthError::Reset {
-            device: self.name().to_owned(),
-        })
+        now.since(earlier).ok_or_else(|| TruthError::Reset { device: self.name().to_owned() })
     }
 
     /// Waits until its counters stood still for `calm`: nothing is on its way any more.
@@ -113,43 +102,18 @@ mod tests {
 
     #[test]
     fn a_reading_keeps_every_counter_apart() {
-        let stats = serde_json::from_str::<Reading>(ANSWER)
-            .unwrap()
-            .stats64
-            .unwrap();
-        let rx = Side {
-            amount: Amount::new(1, 70),
-            errors: 0,
-            dropped: 2,
-        };
-        let tx = Side {
-            amount: Amount::new(3, u64::MAX),
-            errors: 4,
-            dropped: 5,
-        };
+        let stats = serde_json::from_str::<Reading>(ANSWER).unwrap().stats64.unwrap();
+        let rx = Side { amount: Amount::new(1, 70), errors: 0, dropped: 2 };
+        let tx = Side { amount: Amount::new(3, u64::MAX), errors: 4, dropped: 5 };
         assert_eq!((stats.rx, stats.tx), (rx, tx));
     }
 
     #[test]
     fn a_counter_that_fell_has_no_difference() {
-        let side = |packets| Side {
-            amount: Amount::new(packets, 10),
-            ..Side::default()
-        };
-        let (old, new) = (
-            Counters {
-                rx: side(5),
-                ..Counters::default()
-            },
-            Counters::default(),
-        );
+        let side = |packets| Side { amount: Amount::new(packets, 10), ..Side::default() };
+        let (old, new) = (Counters { rx: side(5), ..Counters::default() }, Counters::default());
         assert_eq!(new.since(old), None);
-        let grown = Counters {
-            rx: side(7),
-            ..Counters::default()
-        }
-        .since(old)
-        .unwrap();
+        let grown = Counters { rx: side(7), ..Counters::default() }.since(old).unwrap();
         assert_eq!(grown.rx.amount, Amount::new(2, 0));
     }
 }

@@ -70,20 +70,12 @@ pub struct Frames {
 impl Frames {
     /// All frames.
     pub fn total(&self) -> Amount {
-        self.flows
-            .values()
-            .chain(self.other.values())
-            .map(|seen| seen.amount)
-            .sum()
+        self.flows.values().chain(self.other.values()).map(|seen| seen.amount).sum()
     }
 
     /// All frames of the flows that `wanted` chooses.
     pub fn sum(&self, mut wanted: impl FnMut(&FlowKey) -> bool) -> Amount {
-        self.flows
-            .iter()
-            .filter(|(key, _)| wanted(key))
-            .map(|(_, seen)| seen.amount)
-            .sum()
+        self.flows.iter().filter(|(key, _)| wanted(key)).map(|(_, seen)| seen.amount).sum()
     }
 
     /// All frames that are not IP.
@@ -128,22 +120,17 @@ pub(super) fn read(file: &Path) -> Result<Frames, TruthError> {
     }
     let mut process = tshark.output_limit(LARGEST_ANSWER).spawn()?;
     let rows = File::open(process.output_file(READ)?);
-    sum(BufReader::new(
-        rows.map_err(|source| ProcessError::Scratch { source })?,
-    ))
+    sum(BufReader::new(rows.map_err(|source| ProcessError::Scratch { source })?))
 }
 
 fn sum(rows: impl BufRead) -> Result<Frames, TruthError> {
     let mut frames = Frames::default();
     for row in rows.lines() {
         let row = row.map_err(|source| ProcessError::Scratch { source })?;
-        let frame = Frame {
-            fields: row.split('\t').collect(),
-        };
-        frames.add(&frame).ok_or_else(|| TruthError::Form {
-            program: "tshark",
-            line: row.clone(),
-        })?;
+        let frame = Frame { fields: row.split('\t').collect() };
+        frames
+            .add(&frame)
+            .ok_or_else(|| TruthError::Form { program: "tshark", line: row.clone() })?;
     }
     Ok(frames)
 }
@@ -157,10 +144,7 @@ impl<'a> Frame<'a> {
     /// The flow, or that it has none; nothing at all if the row cannot be read.
     fn flow(&self) -> Option<Option<FlowKey>> {
         let layers = self.fields.get(PROTOCOLS)?;
-        match layers
-            .split(':')
-            .find(|layer| matches!(*layer, "ip" | "ipv6"))
-        {
+        match layers.split(':').find(|layer| matches!(*layer, "ip" | "ipv6")) {
             Some("ip") => self.flow_v4().map(Some),
             Some(_) => self.flow_v6().map(Some),
             None => Some(None),
@@ -203,12 +187,8 @@ impl<'a> Frame<'a> {
             _ => None,
         };
         let port = |side: usize| {
-            let number = ports
-                .and_then(|fields| fields.get(side).copied())
-                .map(|f| self.number(f));
-            number
-                .flatten()
-                .and_then(|number| u16::try_from(number).ok())
+            let number = ports.and_then(|fields| fields.get(side).copied()).map(|f| self.number(f));
+            number.flatten().and_then(|number| u16::try_from(number).ok())
         };
         Some(FlowKey {
             source: self.first(source)?.parse().ok()?,
@@ -221,25 +201,13 @@ impl<'a> Frame<'a> {
     }
 
     fn other(&self) -> OtherKey {
-        let ethertype = self
-            .number(ETHERTYPE)
-            .and_then(|number| u16::try_from(number).ok());
-        OtherKey {
-            source: self.first(MAC).map(str::to_owned),
-            ethertype,
-        }
+        let ethertype = self.number(ETHERTYPE).and_then(|number| u16::try_from(number).ok());
+        OtherKey { source: self.first(MAC).map(str::to_owned), ethertype }
     }
 
     fn tcp_flags(&self) -> u64 {
-        let is_tcp = self
-            .flow()
-            .flatten()
-            .is_some_and(|key| key.protocol == 6 && !key.fragment);
-        if is_tcp {
-            self.number(TCP_FLAGS).unwrap_or(0)
-        } else {
-            0
-        }
+        let is_tcp = self.flow().flatten().is_some_and(|key| key.protocol == 6 && !key.fragment);
+        if is_tcp { self.number(TCP_FLAGS).unwrap_or(0) } else { 0 }
     }
 
     fn at(&self) -> Option<Duration> {
@@ -250,11 +218,7 @@ impl<'a> Frame<'a> {
 
     /// The outermost value of a field.
     fn first(&self, field: usize) -> Option<&'a str> {
-        self.fields
-            .get(field)?
-            .split(',')
-            .next()
-            .filter(|value| !value.is_empty())
+        self.fields.get(field)?.split(',').next().filter(|value| !value.is_empty())
     }
 
     fn number(&self, field: usize) -> Option<u64> {

@@ -55,10 +55,7 @@ mod tests {
             "drops":7,"overlimits":9,"requeues":0,"backlog":3,"qlen":2}]"#;
         let [qdisc] =
             <[Qdisc; 1]>::try_from(serde_json::from_str::<Vec<Qdisc>>(answer).unwrap()).unwrap();
-        assert_eq!(
-            (qdisc.kind.as_str(), qdisc.drops, qdisc.root),
-            ("tbf", 7, true)
-        );
+        assert_eq!((qdisc.kind.as_str(), qdisc.drops, qdisc.root), ("tbf", 7, true));
         assert_eq!(qdisc.sent, Amount::new(1, 42));
     }
 }

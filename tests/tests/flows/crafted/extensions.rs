@@ -78,10 +78,8 @@ fn a_chain_of_the_largest_headers_is_followed() {
         format!("E/V6(2){largest}{largest}{largest}{last}{PORTS}"),
     ];
     let udp = |host: u8| key(FROM6, &to6(host), UDP, (1000, 2000));
-    let rows = [
-        (udp(1), Amount::new(1, V6 + 2048 + 8)),
-        (udp(2), Amount::new(1, V6 + 4 * 2048 + 8)),
-    ];
+    let rows =
+        [(udp(1), Amount::new(1, V6 + 2048 + 8)), (udp(2), Amount::new(1, V6 + 4 * 2048 + 8))];
     assert_seen(&everywhere(&frames), &rows, &[]);
 }
 

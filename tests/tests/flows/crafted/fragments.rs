@@ -111,13 +111,13 @@ fn a_first_fragment_without_a_whole_header_has_no_flow() {
 #[ignore = "root: needs network namespaces"]
 fn a_reused_identification_belongs_to_the_latest_first_fragment() {
     let datagram = |ports: &str| {
-        format!("[E/f for f in fragment(V4(1, id=77)/UDP({ports})/Raw(b'Q' * 2000), fragsize=1480)]")
+        format!(
+            "[E/f for f in fragment(V4(1, id=77)/UDP({ports})/Raw(b'Q' * 2000), fragsize=1480)]"
+        )
     };
     let frames = [datagram("sport=1, dport=2"), datagram("sport=3, dport=4")];
     let amount = Amount::new(2, LARGE + V4 + 528);
-    let rows = [
-        (key(FROM4, &to4(1), UDP, (1, 2)), amount),
-        (key(FROM4, &to4(1), UDP, (3, 4)), amount),
-    ];
+    let rows =
+        [(key(FROM4, &to4(1), UDP, (1, 2)), amount), (key(FROM4, &to4(1), UDP, (3, 4)), amount)];
     assert_seen(&everywhere(&frames), &rows, &[]);
 }

@@ -74,17 +74,13 @@ fn everything_else_on_a_link_is_not_ip() {
 #[ignore = "root: needs network namespaces"]
 fn each_flag_of_tcp_is_counted_by_packet() {
     let tcp = |flags: &str| format!("E/V4(1)/TCP(sport=1, dport=2, flags='{flags}')");
-    let mut frames: Vec<_> = ["S", "SA", "A", "PA", "FA", "R", "RA", "FSRPAUEC", ""]
-        .map(tcp)
-        .to_vec();
+    let mut frames: Vec<_> =
+        ["S", "SA", "A", "PA", "FA", "R", "RA", "FSRPAUEC", ""].map(tcp).to_vec();
     frames.push("E/V6(2)/TCP(sport=1, dport=2, flags='A')".to_owned());
     let row = key(FROM4, &to4(1), TCP, (1, 2));
     let quiet = key(FROM6, &to6(2), TCP, (1, 2));
     let views = everywhere(&frames);
-    let rows = [
-        (row, Amount::new(9, 9 * (V4 + 20))),
-        (quiet, Amount::new(1, V6 + 20)),
-    ];
+    let rows = [(row, Amount::new(9, 9 * (V4 + 20))), (quiet, Amount::new(1, V6 + 20))];
     assert_seen(&views, &rows, &[]);
     for view in &views {
         let flows = &view.outcome.document.flows;

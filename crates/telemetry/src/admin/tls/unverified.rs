@@ -19,10 +19,7 @@ pub(super) struct AnyClientCert {
 
 impl AnyClientCert {
     pub(super) fn new(provider: &Arc<CryptoProvider>, required: bool) -> Self {
-        Self {
-            algorithms: provider.signature_verification_algorithms,
-            required,
-        }
+        Self { algorithms: provider.signature_verification_algorithms, required }
     }
 }
 

@@ -11,11 +11,7 @@ fn directory() -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(directory.path().join("tls.crt"), pair.cert.pem()).unwrap();
-    fs::write(
-        directory.path().join("tls.key"),
-        pair.signing_key.serialize_pem(),
-    )
-    .unwrap();
+    fs::write(directory.path().join("tls.key"), pair.signing_key.serialize_pem()).unwrap();
     directory
 }
 
@@ -59,13 +55,7 @@ fn a_full_file_is_understood_with_paths_relative_to_it() {
     assert!(tls.ignore_client_order);
     assert_eq!(tls.crypto_provider().kx_groups.len(), 2);
     let suites = &tls.crypto_provider().cipher_suites;
-    assert_eq!(
-        suites
-            .iter()
-            .filter(|suite| suite.tls13().is_none())
-            .count(),
-        1
-    );
+    assert_eq!(suites.iter().filter(|suite| suite.tls13().is_none()).count(), 1);
     assert!(!security.users.is_empty());
     assert_eq!(security.headers["x-frame-options"], "deny");
 }
@@ -102,14 +92,8 @@ fn every_problem_is_listed_at_once() {
 
 #[test]
 fn the_error_names_the_file() {
-    let error = read(Path::new("/nonexistent/web.yml"))
-        .outcome
-        .unwrap_err()
-        .to_string();
-    assert!(
-        error.contains("/nonexistent/web.yml cannot be used"),
-        "{error}"
-    );
+    let error = read(Path::new("/nonexistent/web.yml")).outcome.unwrap_err().to_string();
+    assert!(error.contains("/nonexistent/web.yml cannot be used"), "{error}");
     assert!(error.contains("No such file"), "{error}");
 }
 
@@ -133,11 +117,7 @@ fn a_key_of_another_certificate_is_refused() {
 fn a_client_authority_without_a_policy_is_refused() {
     let text =
         "tls_server_config: {cert_file: tls.crt, key_file: tls.key, client_ca_file: tls.crt}\n";
-    assert!(
-        problems(text)
-            .join("\n")
-            .contains("does not check certificates")
-    );
+    assert!(problems(text).join("\n").contains("does not check certificates"));
     let text = "tls_server_config: {cert_file: tls.crt, key_file: tls.key, \
                 min_version: TLS13, max_version: TLS12}\n";
     assert!(problems(text).join("\n").contains("exchange them"));
@@ -147,11 +127,7 @@ fn a_client_authority_without_a_policy_is_refused() {
 fn the_fingerprint_follows_every_file() {
     let directory = directory();
     let path = directory.path().join("web.yml");
-    fs::write(
-        &path,
-        "tls_server_config: {cert_file: tls.crt, key_file: tls.key}\n",
-    )
-    .unwrap();
+    fs::write(&path, "tls_server_config: {cert_file: tls.crt, key_file: tls.key}\n").unwrap();
     let before = read(&path);
     assert!(before.outcome.is_ok());
     assert_eq!(read(&path).fingerprint, before.fingerprint);
@@ -168,9 +144,6 @@ fn an_endless_file_is_refused() {
     fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
     let error = read(&path).outcome.unwrap_err().to_string();
     assert!(error.contains("larger than 1024 KiB"), "{error}");
-    let error = read(Path::new("/dev/zero"))
-        .outcome
-        .unwrap_err()
-        .to_string();
+    let error = read(Path::new("/dev/zero")).outcome.unwrap_err().to_string();
     assert!(error.contains("cannot be read"), "{error}");
 }

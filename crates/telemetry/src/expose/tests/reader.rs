@@ -12,31 +12,21 @@ pub(super) struct Sample {
 
 impl Sample {
     pub(super) fn label(&self, name: &str) -> Option<&str> {
-        self.labels
-            .iter()
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
+        self.labels.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
 pub(super) fn read(text: &str, format: Format) -> Result<Vec<Sample>, String> {
-    let mut body = text
-        .strip_suffix('\n')
-        .ok_or("the last line does not end")?;
+    let mut body = text.strip_suffix('\n').ok_or("the last line does not end")?;
     if format == Format::OpenMetrics {
         body = match body {
             "# EOF" => "",
             body => body.strip_suffix("\n# EOF").ok_or("no # EOF at the end")?,
         };
     }
-    let mut state = State {
-        format,
-        ..State::default()
-    };
+    let mut state = State { format, ..State::default() };
     for line in body.split('\n').filter(|_| !body.is_empty()) {
-        state
-            .line(line)
-            .map_err(|fault| format!("{fault}: {line:?}"))?;
+        state.line(line).map_err(|fault| format!("{fault}: {line:?}"))?;
     }
     Ok(state.samples)
 }
@@ -85,10 +75,9 @@ impl State {
                     || (self.format == Format::OpenMetrics && ["info", "unknown"].contains(&rest));
                 known.then_some(()).ok_or("an unknown type")
             }
-            "UNIT" if name == self.family && self.format == Format::OpenMetrics => name
-                .ends_with(&format!("_{rest}"))
-                .then_some(())
-                .ok_or("unit is not in the name"),
+            "UNIT" if name == self.family && self.format == Format::OpenMetrics => {
+                name.ends_with(&format!("_{rest}")).then_some(()).ok_or("unit is not in the name")
+            }
             _ => Err("a stray comment"),
         }
     }
@@ -97,10 +86,7 @@ impl State {
         self.family = name.to_owned();
         self.kind.clear();
         unescape(help, self.format == Format::OpenMetrics)?;
-        self.families
-            .insert(name.to_owned())
-            .then_some(())
-            .ok_or("a family twice")
+        self.families.insert(name.to_owned()).then_some(()).ok_or("a family twice")
     }
 
     fn sample(&mut self, line: &str) -> Result<(), &'static str> {
@@ -108,25 +94,18 @@ impl State {
         if !self.series.insert(series.to_owned()) {
             return Err("a series twice");
         }
-        value
-            .parse::<f64>()
-            .map_err(|_| "a value that is no number")?;
+        value.parse::<f64>().map_err(|_| "a value that is no number")?;
         let (name, labels) = match series.split_once('{') {
             Some((name, rest)) => (name, labels(rest)?),
             None => (series, Vec::new()),
         };
         self.check_name(name)?;
-        self.samples.push(Sample {
-            labels,
-            value: value.to_owned(),
-        });
+        self.samples.push(Sample { labels, value: value.to_owned() });
         Ok(())
     }
 
     fn check_name(&self, name: &str) -> Result<(), &'static str> {
-        let suffix = name
-            .strip_prefix(self.family.as_str())
-            .ok_or("a sample of no family")?;
+        let suffix = name.strip_prefix(self.family.as_str()).ok_or("a sample of no family")?;
         let allowed: &[&str] = match (self.format, self.kind.as_str()) {
             (Format::OpenMetrics, "counter") => &["_total", "_created"],
             (Format::OpenMetrics, "info") => &["_info"],
@@ -134,10 +113,7 @@ impl State {
             (_, "histogram") => &["_bucket", "_sum", "_count"],
             _ => &[""],
         };
-        allowed
-            .contains(&suffix)
-            .then_some(())
-            .ok_or("a suffix that the type does not allow")
+        allowed.contains(&suffix).then_some(()).ok_or("a suffix that the type does not allow")
     }
 }
 

@@ -66,24 +66,16 @@ fn its_scratch_directory_goes_with_it() {
 #[test]
 fn one_that_is_late_is_killed_in_time() {
     let began = Instant::now();
-    let error = shell("echo busy >&2; sleep 300")
-        .run(Duration::from_millis(300))
-        .unwrap_err();
+    let error = shell("echo busy >&2; sleep 300").run(Duration::from_millis(300)).unwrap_err();
     assert!(began.elapsed() < SOON);
-    assert!(
-        matches!(&error, ProcessError::Deadline { stderr, .. } if stderr == "busy"),
-        "{error}"
-    );
+    assert!(matches!(&error, ProcessError::Deadline { stderr, .. } if stderr == "busy"), "{error}");
 }
 
 #[test]
 fn failure_tells_command_status_and_words() {
     let error = shell("echo broken >&2; exit 3").succeed(SOON).unwrap_err();
     let text = error.to_string();
-    assert!(
-        text.contains("exit 3` ended with exit status: 3: broken"),
-        "{text}"
-    );
+    assert!(text.contains("exit 3` ended with exit status: 3: broken"), "{text}");
 }
 
 #[test]
@@ -91,22 +83,15 @@ fn missing_rights_come_with_the_remedy() {
     let error = shell("echo 'RTNETLINK answers: Operation not permitted' >&2; exit 2")
         .succeed(SOON)
         .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("CAP_NET_ADMIN and CAP_SYS_ADMIN"),
-        "{error}"
-    );
+    assert!(error.to_string().ends_with("CAP_NET_ADMIN and CAP_SYS_ADMIN"), "{error}");
 }
 
 #[test]
 fn a_ready_file_is_waited_for() {
     let scratch = tempfile::tempdir().unwrap();
     let ready = scratch.path().join("ready");
-    let mut process = shell("touch \"$READY\"; exec sleep 300")
-        .env("READY", &ready)
-        .spawn()
-        .unwrap();
+    let mut process =
+        shell("touch \"$READY\"; exec sleep 300").env("READY", &ready).spawn().unwrap();
     process.wait_for_file(&ready, SOON).unwrap();
     assert!(process.status().unwrap().is_none());
 }
@@ -114,9 +99,7 @@ fn a_ready_file_is_waited_for() {
 #[test]
 fn one_that_ends_early_is_not_waited_for_until_the_deadline() {
     let mut process = shell("exit 7").spawn().unwrap();
-    let error = process
-        .wait_for_file(Path::new("/nonexistent"), SOON)
-        .unwrap_err();
+    let error = process.wait_for_file(Path::new("/nonexistent"), SOON).unwrap_err();
     assert!(matches!(error, ProcessError::Early { status, .. } if status.code() == Some(7)));
 }
 
@@ -139,14 +122,8 @@ fn stop_lets_the_child_say_goodbye() {
 
 #[test]
 fn output_beyond_the_limit_is_an_error_not_a_short_answer() {
-    let error = shell("head -c 5000 /dev/zero")
-        .output_limit(4000)
-        .run(SOON)
-        .unwrap_err();
-    assert!(
-        matches!(error, ProcessError::TooMuchOutput { excess: 1000, .. }),
-        "{error}"
-    );
+    let error = shell("head -c 5000 /dev/zero").output_limit(4000).run(SOON).unwrap_err();
+    assert!(matches!(error, ProcessError::TooMuchOutput { excess: 1000, .. }), "{error}");
 }
 
 #[test]
@@ -161,10 +138,7 @@ fn a_child_that_works_is_not_asleep() {
 fn a_signal_after_the_end_reaches_nobody() {
     let mut process = shell("exit 0").spawn().unwrap();
     process.wait(SOON).unwrap();
-    assert!(matches!(
-        process.signal(Signal::KILL),
-        Err(ProcessError::Lost { .. })
-    ));
+    assert!(matches!(process.signal(Signal::KILL), Err(ProcessError::Lost { .. })));
 }
 
 #[test]

@@ -2,11 +2,7 @@ use super::*;
 
 /// A row with the given fields set, by name.
 fn row(set: &[(&str, &str)]) -> String {
-    let value = |name: &&str| {
-        set.iter()
-            .find(|(n, _)| n == name)
-            .map_or("", |(_, value)| *value)
-    };
+    let value = |name: &&str| set.iter().find(|(n, _)| n == name).map_or("", |(_, value)| *value);
     FIELDS.iter().map(value).collect::<Vec<_>>().join("\t")
 }
 
@@ -35,10 +31,7 @@ fn positions_and_names_of_the_fields_agree() {
 #[test]
 fn a_tunnel_is_its_outer_header() {
     let vxlan = row(&[
-        (
-            "frame.protocols",
-            "eth:ethertype:ip:udp:vxlan:eth:ethertype:ip:tcp",
-        ),
+        ("frame.protocols", "eth:ethertype:ip:udp:vxlan:eth:ethertype:ip:tcp"),
         ("frame.len", "150"),
         WHEN,
         ("ip.src", "192.168.77.1,10.244.1.11"),
@@ -59,10 +52,7 @@ fn a_tunnel_is_its_outer_header() {
 #[test]
 fn an_extension_chain_is_walked_to_its_end() {
     let chained = row(&[
-        (
-            "frame.protocols",
-            "eth:ethertype:ipv6:ipv6.hopopts:ipv6.dstopts:udp",
-        ),
+        ("frame.protocols", "eth:ethertype:ipv6:ipv6.hopopts:ipv6.dstopts:udp"),
         ("frame.len", "100"),
         WHEN,
         ("ipv6.src", "fd00::1"),
@@ -75,10 +65,7 @@ fn an_extension_chain_is_walked_to_its_end() {
     ]);
     let frames = frames(&[chained]);
     let (key, _) = frames.flows.first_key_value().unwrap();
-    assert_eq!(
-        (key.protocol, key.source_port, key.destination_port),
-        (17, Some(5), Some(6))
-    );
+    assert_eq!((key.protocol, key.source_port, key.destination_port), (17, Some(5), Some(6)));
 }
 
 #[test]
@@ -113,10 +100,7 @@ fn an_error_message_is_icmp_and_not_the_packet_it_quotes() {
     ]);
     let frames = frames(&[quoted]);
     let (key, _) = frames.flows.first_key_value().unwrap();
-    assert_eq!(
-        (key.protocol, key.source_port, key.destination_port),
-        (1, Some(3), Some(3))
-    );
+    assert_eq!((key.protocol, key.source_port, key.destination_port), (1, Some(3), Some(3)));
 }
 
 #[test]
@@ -134,11 +118,7 @@ fn tcp_flags_and_times_are_kept_per_flow() {
             ("tcp.flags", flags),
         ])
     };
-    let rows = [
-        frame("0x0002", "5.5"),
-        frame("0x0011", "6.000000001"),
-        frame("0x0004", "7.0"),
-    ];
+    let rows = [frame("0x0002", "5.5"), frame("0x0011", "6.000000001"), frame("0x0004", "7.0")];
     let frames = frames(&rows);
     let (_, seen) = frames.flows.first_key_value().unwrap();
     assert_eq!((seen.syn, seen.fin, seen.rst), (1, 1, 1));
@@ -158,24 +138,12 @@ fn what_is_not_ip_is_kept_by_sender_and_type() {
     ]);
     let frames = frames(&[arp.clone(), arp]);
     let (key, _) = frames.other.first_key_value().unwrap();
-    assert_eq!(
-        (key.source.as_deref(), key.ethertype),
-        (Some("2a:00:00:00:00:01"), Some(0x0806))
-    );
-    assert_eq!(
-        (frames.other(), frames.total()),
-        (Amount::new(2, 84), Amount::new(2, 84))
-    );
+    assert_eq!((key.source.as_deref(), key.ethertype), (Some("2a:00:00:00:00:01"), Some(0x0806)));
+    assert_eq!((frames.other(), frames.total()), (Amount::new(2, 84), Amount::new(2, 84)));
 }
 
 #[test]
 fn a_row_without_a_length_is_an_error_and_not_a_zero() {
     let broken = row(&[("frame.protocols", "eth:ethertype:arp"), WHEN]);
-    assert!(matches!(
-        sum(broken.as_bytes()),
-        Err(TruthError::Form {
-            program: "tshark",
-            ..
-        })
-    ));
+    assert!(matches!(sum(broken.as_bytes()), Err(TruthError::Form { program: "tshark", .. })));
 }

@@ -1,0 +1,120 @@
+//! What devices counted against what our hooks counted.
+
+use flow_model::{
+    edge::{EdgeId, Place},
+    flow::{Counts, Direction, Parity, Totals},
+    kernel::Kernel as _,
+};
+use net_sys::{Route, link::Link};
+
+use super::{Checkpoint, Edge, Engine};
+use crate::{
+    audit::{Bracket, InterfaceCheck, Passed, Shortfall},
+    error::{Error, SiteError},
+    site::Reading,
+};
+
+impl Engine {
+    /// Holds every hook against its device since the last check: the sum of what they
+    /// differ by.
+    pub(crate) fn check_interfaces(&mut self) -> Result<Counts, Error> {
+        let before: Vec<[Option<Reading>; 2]> = self.edges.values().map(Edge::readings).collect();
+        let totals = self.totals()?;
+        let mut drift = Counts::ZERO;
+        for (edge, before) in self.edges.values_mut().zip(before) {
+            let after = edge.readings();
+            let now = totals.get(usize::from(edge.slot.0)).copied().unwrap_or_default();
+            for at in 0..2 {
+                let bracket = before[at].zip(after[at]);
+                let next = bracket.map(|(before, after)| Checkpoint {
+                    bracket: Bracket { before, after },
+                    totals: now[at],
+                });
+                if let (Some(last), Some(next)) = (edge.checked[at], next) {
+                    edge.checks[at] = last.check(&next);
+                    drift += edge.checks[at].map_or(Counts::ZERO, |check| check.drift().counts());
+                }
+                edge.checked[at] = next.or(edge.checked[at]);
+            }
+        }
+        Ok(drift)
+    }
+
+    /// What has reached pods around their receive hooks on the host side since the last
+    /// call, by edge. An edge whose devices can't be read is passed over.
+    pub(crate) fn check_bypass(&mut self) -> Vec<(EdgeId, Counts)> {
+        let mut found = Vec::new();
+        for (id, edge) in &mut self.edges {
+            let site = edge.plan.site(Direction::Rx);
+            if site.place != Place::Host || edge.plan.pod_ifindex == 0 {
+                continue;
+            }
+            let Some((pod, host)) = both_ends(&edge.plan).ok().flatten() else {
+                continue;
+            };
+            let watch = edge.bypass.get_or_insert_with(|| Shortfall::new(pod, host));
+            let around = watch.observe(pod, host);
+            if around.packets > 0 {
+                found.push((*id, around.counts()));
+            }
+        }
+        found
+    }
+
+    /// What every hook has counted up to now, by slot and direction.
+    pub(super) fn totals(&mut self) -> Result<Vec<[Totals; 2]>, Error> {
+        let slots = self.tables.sizes().geometry.slots();
+        let mut sums = vec![[Totals::default(); 2]; slots];
+        let mut cells = sums.clone();
+        for parity in Parity::ALL {
+            self.drain.totals(parity, &mut cells)?;
+            for (sums, cells) in sums.iter_mut().zip(&cells) {
+                for (sum, cell) in sums.iter_mut().zip(cells) {
+                    sum.wire += cell.wire;
+                    sum.skb += cell.skb;
+                }
+            }
+        }
+        Ok(sums)
+    }
+}
+
+impl Edge {
+    fn readings(&self) -> [Option<Reading>; 2] {
+        Direction::ALL.map(|direction| self.plan.site(direction).reading().ok())
+    }
+}
+
+impl Checkpoint {
+    /// What device and hook have counted between two checkpoints.
+    fn check(&self, next: &Self) -> Option<InterfaceCheck> {
+        let hook = Totals {
+            wire: next.totals.wire.saturating_sub(self.totals.wire),
+            skb: next.totals.skb.saturating_sub(self.totals.skb),
+        };
+        let passed = Passed::between(self.bracket, next.bracket)?;
+        Some(InterfaceCheck { passed, hook })
+    }
+}
+
+/// What the pod's device received and what the host's device sent, in this order: what
+/// arrives between the two readings is on the host's side of the comparison. Without
+/// entering the namespace; only a veth hands over what it sends without a queue between.
+fn both_ends(plan: &crate::site::EdgePlan) -> Result<Option<(Reading, Reading)>, SiteError> {
+    let host = plan.site(Direction::Rx);
+    host.namespace.within(|| {
+        let mut route = Route::open()?;
+        let near = route.link(host.ifindex, None)?;
+        if near.kind.as_deref() != Some("veth") {
+            return Ok(None);
+        }
+        let pod = received(&route.link(plan.pod_ifindex, near.link_netnsid)?)?;
+        let sent = host.counted(&route.link(host.ifindex, None)?)?;
+        Ok(Some((pod, sent)))
+    })
+}
+
+fn received(link: &Link) -> Result<Reading, SiteError> {
+    let counters = link.counters.ok_or(SiteError::NoCounters)?;
+    Ok(Reading { packets: counters.rx_packets, bytes: counters.rx_bytes })
+}
