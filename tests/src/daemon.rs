@@ -215,6 +215,18 @@ impl Daemon {
         ask_in(&self.place, self.port, path)
     }
 
+    /// The answer to `path` in the form that `accept` asks for.
+    ///
+    /// # Panics
+    ///
+    /// If there is none.
+    pub fn get_as(&self, path: &str, accept: &str) -> Answer {
+        let headers = format!("Accept: {accept}\r\n");
+        let asked = self.place.run(|| ask(self.port, path, &headers));
+        let answered = asked.unwrap_or_else(|error| panic!("{error}"));
+        answered.unwrap_or_else(|error| panic!("{path} on port {}: {error}", self.port))
+    }
+
     /// The answer to `path`.
     ///
     /// # Panics
@@ -299,16 +311,17 @@ pub struct Answer {
 ///
 /// If the namespace cannot be entered.
 pub fn ask_in(place: &Place, port: u16, path: &str) -> io::Result<Answer> {
-    let asked = place.run(|| ask(port, path));
+    let asked = place.run(|| ask(port, path, ""));
     asked.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Asks the listener of the namespace that the thread is in. HTTP/1.0: bodies come in one piece.
-fn ask(port: u16, path: &str) -> io::Result<Answer> {
+fn ask(port: u16, path: &str, headers: &str) -> io::Result<Answer> {
     let target = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&target, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let answer = String::from_utf8_lossy(&answer);

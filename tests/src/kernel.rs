@@ -88,14 +88,12 @@ impl Standing {
         self.filters.concat()
     }
 
-    /// Whether there is a clsact.
-    pub fn has_clsact(&self) -> bool {
-        self.qdiscs.contains("clsact")
-    }
-
-    /// Numbers of the tcx programs, ingress and egress, in their order.
-    pub const fn tcx(&self) -> &[Vec<u32>; 2] {
-        &self.tcx
+    /// Programs on ingress and on egress, by tcx and by filter together.
+    pub fn programs(&self) -> [usize; 2] {
+        let [ingress, egress] = &self.filters;
+        let filters = |text: &String| text.matches("direct-action").count();
+        let [first, second] = &self.tcx;
+        [filters(ingress) + first.len(), filters(egress) + second.len()]
     }
 }
 

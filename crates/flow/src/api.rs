@@ -29,7 +29,7 @@ use crate::{
     document::FlowRow,
     published::{Published, View},
     rows::Row,
-    time::WallClock,
+    time::{WallClock, rfc3339, timestamp},
 };
 
 #[derive(Debug, Clone)]
@@ -115,12 +115,7 @@ async fn flows(
         })
         .collect();
     let at = std::time::Duration::from_nanos(view.snapshot.at_ns);
-    Ok(Json(Flows {
-        epoch: view.snapshot.epoch,
-        at: crate::time::timestamp(at).to_string(),
-        flows,
-        truncated,
-    }))
+    Ok(Json(Flows { epoch: view.snapshot.epoch, at: rfc3339(timestamp(at)), flows, truncated }))
 }
 
 #[derive(Serialize)]
@@ -160,8 +155,7 @@ async fn pairs(State(api): State<Api>) -> Result<Json<PairsView>, Failure> {
         src_ip: row.src.to_string(),
         dst_ip: row.dst.to_string(),
         protocol: row.protocol.as_str(),
-        created: crate::time::timestamp(std::time::Duration::from_nanos(row.created_ns))
-            .to_string(),
+        created: rfc3339(timestamp(std::time::Duration::from_nanos(row.created_ns))),
         amount: row.counts.into(),
     });
     Ok(Json(PairsView {

@@ -186,7 +186,7 @@ pub(crate) enum Verdict {
 }
 
 /// How long a namespace file may come after its device.
-pub(crate) const EARLY: Duration = Duration::from_millis(500);
+pub(crate) const EARLY: Duration = Duration::from_secs(2);
 
 impl Rule {
     /// Judges a device. `now` decides whether its namespace file is still waited for.
@@ -296,4 +296,4 @@ fn name(crossing: &Crossing) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,10 @@ use std::{collections::BTreeMap, net::IpAddr};
 use flow_model::{flow::FlowKey, page::FlowKeyMode};
 use serde::{Serialize, Serializer};
 
-use crate::{rows::Row, time::WallClock};
+use crate::{
+    rows::Row,
+    time::{WallClock, rfc3339},
+};
 
 /// Name and version of the form. Versions only add to it.
 pub const SCHEMA: &str = "fathom.flows/1";
@@ -175,8 +178,8 @@ impl FlowRow {
             protocol: Protocol(key.protocol),
             packets: row.counts.packets,
             bytes: row.counts.bytes,
-            first_seen: clock.at(row.first).to_string(),
-            last_seen: clock.at(row.last).to_string(),
+            first_seen: rfc3339(clock.at(row.first)),
+            last_seen: rfc3339(clock.at(row.last)),
             tcp: (flags.syn + flags.fin + flags.rst > 0).then_some(flags),
             fragment: key.fragment,
             local: Endpoint { kind: "pod", pod: edge.to_owned() },

@@ -20,7 +20,7 @@ use crate::{
     degradation::Degradation,
     error::{Error, SiteError},
     fitting::fit,
-    hook::{Hook, Lane, PREFERENCE},
+    hook::{Hook, Lane, PREFERENCE, announce},
     pins::{PinDir, unpin},
     site::{EdgePlan, Site},
     time::now,
@@ -73,6 +73,7 @@ pub(crate) struct Engine {
     ledger: Ledger<SharedPages>,
     lane: Lane,
     shared: Option<Arc<Program>>,
+    pins: Option<PinDir>,
     edges: BTreeMap<EdgeId, Edge>,
 }
 
@@ -84,7 +85,7 @@ impl Engine {
         ledger: Ledger<SharedPages>,
         lane: Lane,
     ) -> Self {
-        Self { tables, drain, ledger, lane, shared: None, edges: BTreeMap::new() }
+        Self { tables, drain, ledger, lane, shared: None, pins: None, edges: BTreeMap::new() }
     }
 
     /// Makes fresh tables and a ledger that nothing outlives.
@@ -104,6 +105,11 @@ impl Engine {
             flow_model::ledger::Legacy::None,
         )?;
         Ok(Self::new(tables, drain, ledger, lane))
+    }
+
+    /// Filters are announced by pins here before they are attached.
+    pub(crate) fn announce_in(&mut self, pins: Option<&PinDir>) {
+        self.pins = pins.cloned();
     }
 
     /// The maps.
@@ -139,7 +145,7 @@ impl Engine {
     /// Hooks an edge. It counts from the moment this returns.
     pub(crate) fn attach(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
         let (id, slot) = self.ledger.add_edge(&mut self.drain, &spec(&plan), now())?;
-        match self.hook(&plan, slot) {
+        match self.hook(&plan, id, slot) {
             Ok((hooks, opened)) => {
                 for direction in Direction::ALL {
                     let record = hooks[direction as usize].record();
@@ -178,10 +184,11 @@ impl Engine {
     fn hook(
         &mut self,
         plan: &EdgePlan,
+        id: EdgeId,
         slot: Slot,
     ) -> Result<([Hook; 2], [Bracket; 2]), SiteError> {
-        let (tx, tx_opened) = self.hook_site(plan.site(Direction::Tx), Direction::Tx, slot)?;
-        match self.hook_site(plan.site(Direction::Rx), Direction::Rx, slot) {
+        let (tx, tx_opened) = self.hook_site(plan, Direction::Tx, id, slot)?;
+        match self.hook_site(plan, Direction::Rx, id, slot) {
             Ok((rx, rx_opened)) => Ok(([tx, rx], [tx_opened, rx_opened])),
             Err(error) => {
                 tx.detach()?;
@@ -190,15 +197,28 @@ impl Engine {
         }
     }
 
+    /// Attaches a program between two looks at its device.
     fn hook_site(
         &mut self,
-        site: &Site,
+        plan: &EdgePlan,
         direction: Direction,
+        id: EdgeId,
         slot: Slot,
     ) -> Result<(Hook, Bracket), SiteError> {
-        let lane = self.lane;
+        let site = plan.site(direction);
         let program = self.program(site, direction, slot)?;
-        put_up(site, direction, lane, &program)
+        let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
+        let Self { ledger, pins, lane, .. } = self;
+        let before = site.reading()?;
+        let hook = Hook::attach_noted(site, direction, *lane, program, |record, program| {
+            if let Some(pins) = pins {
+                announce(program, &pins.link(id, direction))?;
+            }
+            let noted = ledger.set_hook(id, direction, record);
+            debug_assert!(noted.is_ok(), "the edge was just added");
+            Ok(())
+        })?;
+        Ok((hook, Bracket { before, after: site.reading()? }))
     }
 
     /// The program for a site: the shared one where the device can have a cell of its own,
@@ -291,22 +311,45 @@ impl Engine {
         Ok(())
     }
 
-    /// Lets an edge go: pins and hooks first, then a grace period, then its slot.
+    /// Lets edges go: their hooks, then the pins, then after one grace period for all of
+    /// them their slots.
     pub(crate) fn detach(
         &mut self,
-        id: EdgeId,
+        ids: &[EdgeId],
         pins: Option<&PinDir>,
-    ) -> Result<Option<Closed>, Error> {
-        let Some(edge) = self.edges.remove(&id) else {
-            return Ok(None);
-        };
-        if let Some(pins) = pins {
-            for direction in Direction::ALL {
-                unpin(&pins.link(id, direction))?;
+    ) -> Vec<(EdgeId, Result<Closed, Error>)> {
+        let mut results: Vec<_> =
+            ids.iter().filter_map(|id| Some((*id, self.unhook(*id, pins)?))).collect();
+        let graced = self.tables.grace();
+        for (id, result) in &mut results {
+            if let Ok(closed) = result {
+                let freed = self.free(*id, closed);
+                if let Err(error) = freed {
+                    *result = Err(error);
+                }
             }
         }
-        let closed = close(edge).map_err(|(edge, source)| Error::Edge { edge, source })?;
-        self.tables.grace()?;
+        if let (Err(error), Some((_, result))) = (graced, results.first_mut()) {
+            *result = Err(error.into());
+        }
+        results
+    }
+
+    fn unhook(&mut self, id: EdgeId, pins: Option<&PinDir>) -> Option<Result<Closed, Error>> {
+        let edge = self.edges.remove(&id)?;
+        let closed = close(edge).map_err(|(edge, source)| Error::Edge { edge, source });
+        // Not before: a filter without the pin of its program would not be known again.
+        Some(closed.and_then(|closed| {
+            if let Some(pins) = pins {
+                for direction in Direction::ALL {
+                    unpin(&pins.link(id, direction))?;
+                }
+            }
+            Ok(closed)
+        }))
+    }
+
+    fn free(&mut self, id: EdgeId, closed: &Closed) -> Result<(), Error> {
         for site in &closed.plan.sites {
             if site.place == Place::Host && site.namespace.is_own() {
                 self.tables.release_slot(site.ifindex)?;
@@ -314,7 +357,7 @@ impl Engine {
         }
         let dropped = self.ledger.drop_edge(id);
         debug_assert!(dropped.is_ok(), "a hooked edge is in the book");
-        Ok(Some(closed))
+        Ok(())
     }
 
     /// Lets every edge go.
@@ -323,11 +366,8 @@ impl Engine {
         pins: Option<&PinDir>,
     ) -> Result<Vec<(EdgeId, Closed)>, Error> {
         let ids: Vec<EdgeId> = self.edges.keys().copied().collect();
-        let mut closed = Vec::with_capacity(ids.len());
-        for id in ids {
-            closed.extend(self.detach(id, pins)?.map(|edge| (id, edge)));
-        }
-        Ok(closed)
+        let results = self.detach(&ids, pins).into_iter();
+        results.map(|(id, closed)| Ok((id, closed?))).collect()
     }
 }
 
@@ -343,19 +383,6 @@ impl Edge {
         let behind = self.hooks.iter().any(|hook| hook.record().preference > PREFERENCE);
         self.plan.degraded.or_else(|| behind.then_some(Degradation::BehindForeignFilter))
     }
-}
-
-/// Attaches a program between two looks at its device.
-fn put_up(
-    site: &Site,
-    direction: Direction,
-    lane: Lane,
-    program: &Program,
-) -> Result<(Hook, Bracket), SiteError> {
-    let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
-    let before = site.reading()?;
-    let hook = Hook::attach(site, direction, lane, program)?;
-    Ok((hook, Bracket { before, after: site.reading()? }))
 }
 
 fn pin_hook(edge: &Edge, id: EdgeId, direction: Direction, pins: &PinDir) -> Result<(), Error> {
@@ -399,4 +426,4 @@ fn close(edge: Edge) -> Result<Closed, (String, SiteError)> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

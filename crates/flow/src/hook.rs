@@ -60,20 +60,49 @@ enum Held {
 }
 
 impl Hook {
-    /// Attaches a program at its site.
-    pub(crate) fn attach(
+    /// Attaches a program after `note` was told what the edge book is to say of it. A link
+    /// dies with the process that has not pinned it, a filter does not: it has to be known
+    /// before it is there.
+    pub(crate) fn attach_noted(
         site: &Site,
         direction: Direction,
         lane: Lane,
         program: BorrowedFd<'_>,
+        mut note: impl FnMut(HookRecord, BorrowedFd<'_>) -> Result<(), SiteError>,
     ) -> Result<Self, SiteError> {
-        let held = site.namespace.within(|| match lane {
-            Lane::Tcx => {
-                Ok(Held::Link(TcxLink::attach(program, site.ifindex, site.hook, site.order())?))
+        if lane == Lane::Tcx {
+            let link = site
+                .namespace
+                .within(|| Ok(TcxLink::attach(program, site.ifindex, site.hook, site.order())?))?;
+            return Ok(Self { site: site.clone(), held: Held::Link(link) });
+        }
+        let qdisc = site.namespace.within(|| Ok(Clsact::open()?.ensure_qdisc(site.ifindex)?))?;
+        let mut taken = None;
+        for preference in PREFERENCE..PREFERENCE + ATTEMPTS {
+            let filter = Filter::new(site.ifindex, site.hook, preference, HANDLE);
+            let held = Held::Filter { filter, program: own(program)?, qdisc };
+            let hook = Self { site: site.clone(), held };
+            note(hook.record(), program)?;
+            match hook.put_filter(filter, direction, program) {
+                Ok(()) => return Ok(hook),
+                Err(SiteError::Clsact(error @ ClsactError::PreferenceTaken { .. })) => {
+                    taken = Some(error);
+                }
+                Err(error) => return Err(error),
             }
-            Lane::Clsact => attach_filter(site, direction, program),
-        })?;
-        Ok(Self { site: site.clone(), held })
+        }
+        Err(taken.map_or(SiteError::NoCounters, Into::into))
+    }
+
+    fn put_filter(
+        &self,
+        filter: Filter,
+        direction: Direction,
+        program: BorrowedFd<'_>,
+    ) -> Result<(), SiteError> {
+        self.site
+            .namespace
+            .within(|| Ok(Clsact::open()?.attach(filter, program, name(direction))?))
     }
 
     /// Where it is.
@@ -101,7 +130,8 @@ impl Hook {
         match &self.held {
             Held::Link(link) => Ok(link.pin(path)?),
             // A filter belongs to its qdisc and stays by itself; its program's pin is how
-            // it is known again.
+            // it is known again, and was made before it.
+            Held::Filter { .. } if path.exists() => Ok(()),
             Held::Filter { program, .. } => Ok(pin_program(program.as_fd(), path)?),
         }
     }
@@ -203,6 +233,12 @@ pub(crate) fn remove_recorded(edge: &EdgeRecord, pins: &PinDir) -> Result<(), Si
     Ok(())
 }
 
+/// Pins the program of a filter that is about to be there.
+pub(crate) fn announce(program: BorrowedFd<'_>, pin: &Path) -> Result<(), SiteError> {
+    remove(pin)?;
+    Ok(pin_program(program, pin)?)
+}
+
 /// Name of the program and its filter.
 pub(crate) const fn name(direction: Direction) -> &'static str {
     match direction {
@@ -211,14 +247,21 @@ pub(crate) const fn name(direction: Direction) -> &'static str {
     }
 }
 
-/// The program that a filter of ours runs, if it is one that we pinned.
+/// The program that a filter of ours runs, if it is one that we pinned. Ends a replacement
+/// that a crash cut short: its program has one pin then, in the usual place.
 fn pinned_filter(site: &Site, filter: Filter, pin: &Path) -> Result<OwnedFd, SiteError> {
     let running = running(site, filter)?;
-    for path in [pin.to_owned(), next(pin)] {
-        let Ok(program) = open_program(&path) else { continue };
-        if running == Some(program_id(program.as_fd())?) {
-            return Ok(program);
+    let next = next(pin);
+    for path in [pin, &next] {
+        let Ok(program) = open_program(path) else { continue };
+        if running != Some(program_id(program.as_fd())?) {
+            continue;
         }
+        if path == next {
+            remove(pin)?;
+            fs::rename(&next, pin).map_err(|source| SiteError::Pin { source })?;
+        }
+        return Ok(program);
     }
     Err(SiteError::NoInterface { interface: site.interface.clone() })
 }
@@ -257,26 +300,4 @@ fn live_link(site: &Site, path: &Path) -> Result<TcxLink, SiteError> {
 
 fn own(program: BorrowedFd<'_>) -> Result<OwnedFd, SiteError> {
     program.try_clone_to_owned().map_err(|source| SiteError::Pin { source })
-}
-
-fn attach_filter(
-    site: &Site,
-    direction: Direction,
-    program: BorrowedFd<'_>,
-) -> Result<Held, SiteError> {
-    let mut clsact = Clsact::open()?;
-    let qdisc = clsact.ensure_qdisc(site.ifindex)?;
-    let held = own(program)?;
-    let mut taken = None;
-    for preference in PREFERENCE..PREFERENCE + ATTEMPTS {
-        let filter = Filter::new(site.ifindex, site.hook, preference, HANDLE);
-        match clsact.attach(filter, program, name(direction)) {
-            Ok(()) => {
-                return Ok(Held::Filter { filter, program: held, qdisc });
-            }
-            Err(error @ ClsactError::PreferenceTaken { .. }) => taken = Some(error),
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(taken.map_or(SiteError::NoCounters, Into::into))
 }

@@ -25,12 +25,14 @@ use crate::{
     },
     engine::{Closed, Engine},
     error::Error,
+    hook::Lane,
     host::{self, lane},
     named,
     ready::ReadyFile,
     rows::{LIMIT, Row, Rows},
     site::Namespace,
-    time::{WallClock, monotonic, nanos, tick_clock},
+    site::Site,
+    time::{WallClock, monotonic, nanos, rfc3339, tick_clock},
 };
 
 /// Measures until `duration` has passed or a command to stop arrives.
@@ -71,15 +73,10 @@ pub fn measure(
     let clock = WallClock::read();
     let mut document = Document {
         schema: SCHEMA,
-        host: Host {
-            node: config.node_name(),
-            kernel: host::kernel_text(),
-            attach: lane.as_str(),
-            cpus: host::cpus(),
-        },
+        host: host_row(config, lane),
         window: Window {
-            ready_at: clock.at(ready).to_string(),
-            stopped_at: clock.at(stopped).to_string(),
+            ready_at: rfc3339(clock.at(ready)),
+            stopped_at: rfc3339(clock.at(stopped)),
             duration_ns: nanos(stopped.saturating_sub(ready)),
             epochs: course.epochs,
             tick_ns: nanos(tick),
@@ -126,6 +123,15 @@ fn attach_found(config: &Config, engine: &mut Engine) -> Result<bool, Error> {
         }
     }
     Ok(complete)
+}
+
+fn host_row(config: &Config, lane: Lane) -> Host {
+    Host {
+        node: config.node_name(),
+        kernel: host::kernel_text(),
+        attach: lane.as_str(),
+        cpus: host::cpus(),
+    }
 }
 
 /// The measurement under way.
@@ -208,19 +214,23 @@ fn hook_rows(engine: &Engine, closed: &BTreeMap<EdgeId, Closed>) -> Vec<HookRow>
                 skbs: totals.skb.packets,
                 skb_bytes: totals.skb.bytes,
                 unparsed: edge.folded[at][Class::Unparsed as usize].packets,
-                counter: passed.map(|passed| CounterRow {
-                    name: site.counter(),
-                    packets_min: passed.least.packets,
-                    packets_max: passed.most.packets,
-                    bytes_min: passed.least.bytes,
-                    bytes_max: passed.most.bytes,
-                }),
+                counter: passed.map(|passed| counter_row(site, &passed)),
                 drift_packets: drift.map(|drift| drift.packets),
                 drift_bytes: drift.map(|drift| drift.bytes),
             });
         }
     }
     rows
+}
+
+fn counter_row(site: &Site, passed: &Passed) -> CounterRow {
+    CounterRow {
+        name: site.counter(),
+        packets_min: passed.least.packets,
+        packets_max: passed.most.packets,
+        bytes_min: passed.least.bytes,
+        bytes_max: passed.most.bytes,
+    }
 }
 
 fn flow_rows(
@@ -333,3 +343,6 @@ impl Document {
         Err(Error::Law { law: "flow", packets, bytes })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -159,3 +159,6 @@ fn drop_next(pins: &PinDir) -> Result<(), Error> {
     Tables::unpin(&pins.next())?;
     fs::remove_dir(pins.next()).map_err(|source| file(&pins.next(), source))
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod reload;
 
 use std::{
     collections::BTreeMap,
+    iter,
     sync::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
@@ -15,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edges::Discovered;
+use edges::{Discovered, Waiting};
 use flow_bpf::Event;
 use flow_model::{
     edge::EdgeId,
@@ -79,6 +80,8 @@ pub(crate) struct Service {
 }
 
 /// How often fill is looked at, whatever the notices say.
+/// The most commands that are taken before the clock is looked at again.
+const BATCH: usize = 1024;
 const FILL_PERIOD: Duration = Duration::from_secs(1);
 
 impl Service {
@@ -86,15 +89,24 @@ impl Service {
     pub(crate) fn run(mut self, commands: &Receiver<Command>) -> Result<(), Error> {
         loop {
             match commands.recv_timeout(self.next_wake()) {
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return self.stop(),
-                Ok(Command::Notice(_)) => self.schedule.hasten(Cause::Fill),
-                Ok(Command::Fresh(reply)) => self.fresh.push(reply),
-                Ok(Command::Reload(config)) => self.reload(*config),
-                Ok(Command::Device(change)) => self.device(change),
+                Ok(first) => {
+                    // What came together is answered together: a burst of pods costs one
+                    // grace period, not one for each.
+                    let mut changes = Vec::new();
+                    for command in iter::once(first).chain(commands.try_iter().take(BATCH)) {
+                        match command {
+                            Command::Stop => return self.stop(),
+                            Command::Device(change) => changes.push(change),
+                            other => self.obey(other),
+                        }
+                    }
+                    self.devices(changes);
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     self.look_at_fill();
-                    self.hook_known(true);
+                    self.hook_some(Instant::now());
                 }
+                Err(RecvTimeoutError::Disconnected) => return self.stop(),
             }
             if let Some(due) = self.due() {
                 self.drain(due)?;
@@ -105,10 +117,24 @@ impl Service {
         }
     }
 
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Notice(_) => self.schedule.hasten(Cause::Fill),
+            Command::Fresh(reply) => self.fresh.push(reply),
+            Command::Reload(config) => self.reload(*config),
+            // The loop takes these itself.
+            Command::Stop | Command::Device(_) => {}
+        }
+    }
+
     fn next_wake(&self) -> Duration {
         let asked = !self.fresh.is_empty();
         let drain = self.schedule.wait(self.config.interval(), asked, Instant::now());
-        let look = if self.has_early() { EARLY } else { FILL_PERIOD };
+        let look = match self.waiting() {
+            Waiting::ToBeHooked => Duration::ZERO,
+            Waiting::ForNamespace => EARLY,
+            Waiting::Nothing => FILL_PERIOD,
+        };
         drain.min(look)
     }
 
@@ -214,7 +240,7 @@ impl Service {
 
     fn resync(&mut self) {
         self.last_resync = Instant::now();
-        self.hook_known(true);
+        self.retry_refused();
         self.renew_named();
         self.mend_hooks();
         self.look_for_bypass();

@@ -296,3 +296,6 @@ fn last_drain(pins: &PinDir) -> Result<[u64; 2], Error> {
     let drained = engine.drain(&mut ())?;
     Ok(Direction::ALL.map(|direction| drained.snapshot.node[direction as usize].wire.packets))
 }
+
+#[cfg(test)]
+mod tests;

@@ -73,6 +73,11 @@ impl WallClock {
     }
 }
 
+/// UTC with all nine digits of the fraction, so that every stamp has one width.
+pub(crate) fn rfc3339(time: Timestamp) -> String {
+    format!("{time:.9}")
+}
+
 /// A time since 1970 in UTC; the nearest that can be told if it is beyond the year 9999.
 pub(crate) fn timestamp(since_1970: Duration) -> Timestamp {
     i128::try_from(since_1970.as_nanos())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fathom_tests::binary::SOON;
 use fathom_tests::daemon::{Daemon, Pins, Setup};
+use fathom_tests::kernel::Standing;
 use fathom_tests::site::{exchange, pod, v4, v6};
 use testkit::lab::Lab;
 use testkit::proc::{Process, wait_until};
@@ -145,6 +146,10 @@ fn killed(lane: &str) {
     daemon.wait_ready();
     traffic.stop().unwrap();
     never_less(&daemon, seen);
+    for edge in &edges {
+        let standing = Standing::of(edge.device());
+        assert_eq!(standing.programs(), [1, 1], "one hook a side: {standing:?}");
+    }
     let (scrape, _) = account.meet(&daemon);
     let recovered = scrape.sum("fathom_flows_recovered_epochs_total", &[("how", "foreign")]);
     assert_eq!(recovered, Some(0));

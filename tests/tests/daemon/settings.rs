@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 
 use fathom_tests::daemon::{Pins, Setup};
 use fathom_tests::exposition::Exposition;
+use fathom_tests::kernel::Standing;
 use fathom_tests::measure::Edge;
 use fathom_tests::site::Wire;
 use testkit::proc::{Signal, wait_until};
@@ -146,6 +147,41 @@ fn a_hangup_reads_the_file_again_and_a_bad_one_changes_nothing() {
     let scrape = daemon.scrape_until(|scrape| reloads(scrape, "failure") == Some(1));
     assert_eq!(scrape.value("fathom_config_last_reload_successful"), 0);
     assert_eq!(daemon.get("/health/live").status, 200);
+}
+
+/// Named edges are among what a hangup applies.
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn a_hangup_adds_and_removes_named_edges() {
+    let (wire, pins) = (Wire::build(), Pins::new());
+    let other = testkit::Veth::join((wire.node.place(), "vlate"), (wire.pod.place(), "eth1"));
+    let other = other.unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let write = |text: &str| fs::write(file.path(), text).unwrap();
+    write("flows:\n  pod_edge: [vpod=early]\n");
+    let path = file.path().display().to_string();
+    let setup = Setup::new(&wire.node, &[], &pins).flags(["--config", &path]);
+    let mut daemon = setup.start();
+    let before = Standing::of(&other.near).programs();
+    assert_eq!(before, [0, 0]);
+
+    write("flows:\n  pod_edge: [vpod=early, vlate=late]\n");
+    daemon.process().signal(Signal::HUP).unwrap();
+    let hooked = || Standing::of(&other.near).programs() == [1, 1];
+    wait_until("hooks of the new edge", SOON, hooked).unwrap();
+    fathom_tests::crafted::send(&other.far, ["[E/V4(1)/UDP(sport=1, dport=2)] * 5"]);
+    let name = "fathom_flows_pod_tx_packets_total";
+    let of_late = |scrape: &Exposition| scrape.sum(name, &[("pod", "late")]);
+    let scrape = daemon.scrape_until(|scrape| of_late(scrape) == Some(5));
+    assert_eq!(of_late(&scrape), Some(5));
+
+    write("flows:\n  pod_edge: [vpod=early]\n");
+    daemon.process().signal(Signal::HUP).unwrap();
+    let left = || Standing::of(&other.near).programs() == [0, 0];
+    wait_until("end of the removed edge's hooks", SOON, left).unwrap();
+    assert_eq!(Standing::of(&wire.outside).programs(), [1, 1]);
+    let scrape = daemon.scrape();
+    assert_eq!(scrape.value("fathom_flows_tx_packets_total"), 5, "its amounts stay");
 }
 
 #[test]

@@ -182,3 +182,19 @@ fn promtool_has_nothing_to_say() {
     assert_eq!(verdict.status.code(), Some(0), "{}{}", verdict.text(), verdict.stderr);
     assert_eq!(format!("{}{}", verdict.text(), verdict.stderr), "");
 }
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn openmetrics_is_spoken_to_those_who_ask() {
+    let (wire, pins) = (Wire::build(), Pins::new());
+    let edge = [Edge::host("x", &wire.outside)];
+    let daemon = Setup::new(&wire.node, &edge, &pins).start();
+    let answer = daemon.get_as("/metrics", "application/openmetrics-text; version=1.0.0");
+    assert_eq!(answer.status, 200);
+    let kind = "content-type: application/openmetrics-text; version=1.0.0";
+    assert!(answer.headers.contains(kind), "{}", answer.headers);
+    assert!(answer.body.ends_with("# EOF\n"), "the end is marked");
+    // The family of a counter has no suffix there, its samples do.
+    assert!(answer.body.contains("# TYPE fathom_flows_tx_bytes counter\n"));
+    assert!(answer.body.contains("\nfathom_flows_tx_bytes_total "));
+}

@@ -103,7 +103,9 @@ impl NetObserv {
     /// Makes it forget, so that every packet inserts again.
     pub(crate) fn clear(&self) {
         let table = self.table();
-        for key in table.keys() {
+        // Before the first deletion: from a key that is gone the walk starts again.
+        let keys: Vec<_> = table.keys().collect();
+        for key in keys {
             table.delete(&key).expect("nobody else deletes");
         }
     }

@@ -175,7 +175,7 @@ fn each_missing_pin_is_named() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
-    assert_eq!(names.len(), 17 + 2 * 2 * 2, "{names:?}");
+    assert_eq!(names.len(), 17 + 2 * 2, "{names:?}");
     for name in names {
         let pin = dir.maps().join(&name);
         let aside = dir.path().join("aside");

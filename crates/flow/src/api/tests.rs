@@ -80,7 +80,7 @@ fn flows_come_largest_first_with_their_epoch() {
     let body = ok(three_flows(), "/api/v1/flows");
     assert_eq!(bytes_of(&body), [1000, 500, 60]);
     assert_eq!((&body["epoch"], &body["truncated"]), (&json!(7), &json!(false)));
-    assert_eq!(body["at"], "1970-01-01T00:00:09Z");
+    assert_eq!(body["at"], "1970-01-01T00:00:09.000000000Z");
     let first = &body["flows"][0];
     assert_eq!((&first["edge"], &first["local"]["pod"]), (&json!("pod-a"), &json!("pod-a")));
     assert_eq!(first["tcp"], json!({ "syn": 1, "fin": 0, "rst": 0 }));
@@ -212,7 +212,7 @@ fn pairs_come_with_what_has_no_pair() {
     let body = ok(view(Vec::new()), "/api/v1/flows/pairs");
     let pair = json!({
         "src_ip": "10.0.0.1", "dst_ip": "10.0.0.2", "protocol": "tcp",
-        "created": "1970-01-01T00:00:05Z", "packets": 3, "bytes": 1000,
+        "created": "1970-01-01T00:00:05.000000000Z", "packets": 3, "bytes": 1000,
     });
     assert_eq!(body["pairs"], json!([pair]));
     assert_eq!(body["other"], json!({ "packets": 1, "bytes": 42 }));

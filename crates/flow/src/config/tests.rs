@@ -109,11 +109,9 @@ fn a_reload_takes_what_can_change() {
 #[test]
 fn a_reload_names_what_waits_for_a_restart_and_keeps_it() {
     let old = config(&[]);
-    let new = config(&[
+    let mut changed = config(&[
         "--collection-interval",
         "5s",
-        "--flow-capacity",
-        "2048",
         "--attach",
         "clsact",
         "--bpf-pin-dir",
@@ -124,7 +122,11 @@ fn a_reload_names_what_waits_for_a_restart_and_keeps_it() {
         "detach",
         "--pod-series-max",
         "7",
-    ]);
+    ])
+    .settings()
+    .clone();
+    changed.flow_capacity = 2048;
+    let new = Config::new(changed).unwrap();
     let (merged, waiting) = old.with_reloadable(new);
     let expected =
         ["discover_exclude", "attach", "flow_capacity", "on_exit", "pod_series_max", "bpf_pin_dir"];

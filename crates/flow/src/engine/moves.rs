@@ -1,18 +1,17 @@
 //! Hooks that change their place while their edge goes on counting.
 
-use flow_bpf::Program;
 use flow_model::{
     edge::EdgeId,
     flow::{Counts, Direction, Slot, Totals},
 };
 
-use super::{Checkpoint, Edge, Engine, pin_hook, put_up};
+use super::{Checkpoint, Edge, Engine, pin_hook};
 use crate::{
     audit::{Bracket, missed},
     error::{Error, SiteError},
-    hook::Lane,
+    hook::{Hook, announce},
     pins::{PinDir, unpin},
-    site::EdgePlan,
+    site::{EdgePlan, Site},
 };
 
 impl Engine {
@@ -59,25 +58,54 @@ impl Engine {
         let Some(edge) = self.edges.remove(&id) else {
             return Ok(Counts::ZERO);
         };
-        let (edge, opened) = match edge.moved(direction, plan, self.lane, &program) {
+        let Self { ledger, lane, .. } = self;
+        let moved = edge.moved(direction, plan, |site| {
+            let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
+            let before = site.reading()?;
+            let hook = Hook::attach_noted(site, direction, *lane, program, |record, program| {
+                pins.map_or(Ok(()), |pins| announce(program, &pins.link(id, direction)))?;
+                let noted = ledger.set_hook(id, direction, record);
+                debug_assert!(noted.is_ok(), "a hooked edge is in the book");
+                Ok(())
+            })?;
+            Ok((hook, Bracket { before, after: site.reading()? }))
+        });
+        let (edge, opened) = match moved {
             Ok(moved) => moved,
             Err(source) => {
                 self.forget(id, pins)?;
                 return Err(failed(source));
             }
         };
-        let noted = self.ledger.set_hook(id, direction, edge.hooks[direction as usize].record());
-        debug_assert!(noted.is_ok(), "a hooked edge is in the book");
-        if let Some(pins) = pins {
-            unpin(&pins.link(id, direction))?;
-            pin_hook(&edge, id, direction, pins)?;
-        }
-        self.edges.insert(id, edge);
+        self.seat(id, direction, edge, pins)?;
         let totals = self.hook_totals(slot, direction)?;
         if let Some(edge) = self.edges.get_mut(&id) {
             edge.checked[direction as usize] = Some(Checkpoint { bracket: opened, totals });
         }
         Ok(missed(start, opened.after, &seen, &totals))
+    }
+
+    /// Makes the new place of a hook outlive the process. Whatever fails here, the edge
+    /// is hooked.
+    fn seat(
+        &mut self,
+        id: EdgeId,
+        direction: Direction,
+        edge: Edge,
+        pins: Option<&PinDir>,
+    ) -> Result<(), Error> {
+        let record = edge.hooks[direction as usize].record();
+        let noted = self.ledger.set_hook(id, direction, record);
+        debug_assert!(noted.is_ok(), "a hooked edge is in the book");
+        self.edges.insert(id, edge);
+        match (pins, self.edges.get(&id)) {
+            // The pin of a filter's program was there before the filter.
+            (Some(pins), Some(edge)) if !record.attachment.is_filter() => {
+                unpin(&pins.link(id, direction))?;
+                pin_hook(edge, id, direction, pins)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Lets an edge go whose hooks are gone already.
@@ -102,16 +130,14 @@ impl Edge {
         self,
         direction: Direction,
         plan: EdgePlan,
-        lane: Lane,
-        program: &Program,
+        put_up: impl FnOnce(&Site) -> Result<(Hook, Bracket), SiteError>,
     ) -> Result<(Self, Bracket), SiteError> {
         let [tx, rx] = self.hooks;
         let (old, other) = match direction {
             Direction::Tx => (tx, rx),
             Direction::Rx => (rx, tx),
         };
-        let placed =
-            old.detach().and_then(|()| put_up(plan.site(direction), direction, lane, program));
+        let placed = old.detach().and_then(|()| put_up(plan.site(direction)));
         let (new, opened) = match placed {
             Ok(placed) => placed,
             Err(error) => {

@@ -74,7 +74,8 @@ impl Service {
         published: Published,
         opened: Opened,
     ) -> Result<Self, Error> {
-        let engine = opened.started.engine;
+        let mut engine = opened.started.engine;
+        engine.announce_in(opened.pins.as_ref());
         Ok(Self {
             handle,
             pins: opened.pins,

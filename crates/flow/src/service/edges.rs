@@ -1,6 +1,10 @@
 //! Edges while the agent runs: taken up, hooked, let go.
 
-use std::{collections::BTreeMap, sync::mpsc::SyncSender, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc::SyncSender,
+    time::Instant,
+};
 
 use flow_model::{
     edge::{EdgeId, EdgeRecord, EdgeState, Identity, Place, Text},
@@ -27,8 +31,28 @@ use crate::{
 pub(super) struct Discovered {
     pub(super) rule: Rule,
     known: BTreeMap<Key, Crossing>,
-    hooked: BTreeMap<Key, EdgeId>,
+    pub(super) hooked: BTreeMap<Key, EdgeId>,
+    /// Devices that could not be hooked; they are tried again when something about them
+    /// changes, and at each resync.
+    refused: BTreeSet<Key>,
+    /// Devices that were there at the start: what they carried before is not news.
+    old: BTreeSet<Key>,
 }
+
+/// What the devices that are not hooked wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// There are none.
+    Nothing,
+    /// A file that leads into their namespace.
+    ForNamespace,
+    /// Only for their turn.
+    ToBeHooked,
+}
+
+/// Edges that are hooked before commands and drains get their turn: each takes the kernel
+/// two grace periods.
+const SLICE: usize = 4;
 
 impl Service {
     /// Named and found edges at the start: those that an earlier process hooked are taken
@@ -55,7 +79,10 @@ impl Service {
         if let Some(discovered) = &mut self.discovered {
             discovered.hooked.extend(adopted);
         }
-        self.hook_known(false);
+        // Ready means that everything is hooked that could be.
+        while self.waiting() == Waiting::ToBeHooked {
+            self.hook_some(Instant::now());
+        }
         Ok(())
     }
 
@@ -79,7 +106,7 @@ impl Service {
         let gone: Vec<String> = self.named.keys().filter(|name| !wanted(name)).cloned().collect();
         for name in gone {
             if let Some(id) = self.named.remove(&name) {
-                self.unhook(id);
+                self.unhook(&[id]);
             }
         }
         for plan in plans {
@@ -114,8 +141,16 @@ impl Service {
                 Verdict::Ignored | Verdict::Early => None,
             })
             .collect();
-        let known = crossings.into_iter().map(|crossing| (crossing.key, crossing)).collect();
-        self.discovered = Some(Discovered { rule, known, hooked: BTreeMap::new() });
+        let known: BTreeMap<Key, Crossing> =
+            crossings.into_iter().map(|crossing| (crossing.key, crossing)).collect();
+        let old = known.keys().copied().collect();
+        self.discovered = Some(Discovered {
+            rule,
+            known,
+            hooked: BTreeMap::new(),
+            refused: BTreeSet::new(),
+            old,
+        });
         Ok(plans)
     }
 
@@ -186,94 +221,82 @@ impl Service {
         }
     }
 
-    /// A change that the survey told.
-    pub(super) fn device(&mut self, change: Change) {
-        let Some(discovered) = &mut self.discovered else {
-            return;
-        };
-        match change {
-            Change::Appeared(crossing) | Change::Changed(crossing) => {
-                discovered.known.insert(crossing.key, *crossing);
-                self.hook_known(true);
+    /// Changes that the survey told, as many as came together.
+    pub(super) fn devices(&mut self, changes: Vec<Change>) {
+        let Some(discovered) = &mut self.discovered else { return };
+        let mut gone = Vec::new();
+        for change in changes {
+            match change {
+                Change::Appeared(crossing) | Change::Changed(crossing) => {
+                    discovered.refused.remove(&crossing.key);
+                    discovered.known.insert(crossing.key, *crossing);
+                }
+                Change::Vanished(key) => gone.extend(discovered.forget(&key)),
+                _ => {}
             }
-            Change::Vanished(key) => {
-                discovered.known.remove(&key);
-                if let Some(id) = discovered.hooked.remove(&key) {
-                    self.unhook(id);
+        }
+        self.unhook(&gone);
+    }
+
+    pub(super) fn unhook(&mut self, ids: &[EdgeId]) {
+        let pins = self.pins.clone();
+        for (id, result) in self.engine.detach(ids, pins.as_ref()) {
+            match result {
+                Ok(_) => tracing::info!(event = "edge.detached", edge = id.0, "An edge is gone"),
+                Err(error) => {
+                    tracing::warn!(%error, edge = id.0, "An edge could not be let go");
                 }
             }
-            _ => {}
         }
     }
 
-    /// An edge that lost its hooks is hooked anew by the next look at what is known.
-    pub(super) fn forget_unhooked(&mut self, id: EdgeId) {
-        if self.engine.edges().contains_key(&id) {
-            return;
+    /// What the devices that are not hooked wait for.
+    pub(super) fn waiting(&self) -> Waiting {
+        let Some(discovered) = &self.discovered else { return Waiting::Nothing };
+        let now = Instant::now();
+        let mut waiting = Waiting::Nothing;
+        for (_, crossing) in discovered.unhooked() {
+            match discovered.rule.judge(crossing, now) {
+                Verdict::Edge(plan) if !self.is_named(&plan) => return Waiting::ToBeHooked,
+                Verdict::Early => waiting = Waiting::ForNamespace,
+                Verdict::Edge(_) | Verdict::Ignored => {}
+            }
         }
-        self.named.retain(|_, named| *named != id);
+        waiting
+    }
+
+    /// Gives devices that could not be hooked another chance.
+    pub(super) fn retry_refused(&mut self) {
         if let Some(discovered) = &mut self.discovered {
-            discovered.hooked.retain(|_, hooked| *hooked != id);
+            discovered.refused.clear();
         }
     }
 
-    fn unhook(&mut self, id: EdgeId) {
-        let pins = self.pins.clone();
-        match self.engine.detach(id, pins.as_ref()) {
-            Ok(_) => tracing::info!(event = "edge.detached", edge = id.0, "An edge is gone"),
-            Err(error) => tracing::warn!(%error, edge = id.0, "An edge could not be let go"),
-        }
-    }
-
-    /// Whether a device waits for its namespace file.
-    pub(super) fn has_early(&self) -> bool {
-        let now = Instant::now();
-        self.discovered.as_ref().is_some_and(|discovered| {
-            discovered
-                .unhooked()
-                .any(|(_, crossing)| discovered.rule.judge(crossing, now) == Verdict::Early)
-        })
-    }
-
-    /// Hooks every known device that is an edge and not hooked yet. `appeared` tells that
-    /// they came while the agent ran, so that what they carried before is known as missed.
-    pub(super) fn hook_known(&mut self, appeared: bool) {
-        let Some(discovered) = &self.discovered else {
-            return;
-        };
-        let now = Instant::now();
-        let wanted: Vec<(Key, EdgePlan, Instant)> = discovered
+    /// Hooks some of the known devices that are edges and not hooked yet.
+    pub(super) fn hook_some(&mut self, now: Instant) {
+        let Some(discovered) = &self.discovered else { return };
+        let wanted: Vec<(Key, EdgePlan, Option<Instant>)> = discovered
             .unhooked()
             .filter_map(|(key, crossing)| match discovered.rule.judge(crossing, now) {
-                Verdict::Edge(plan) => Some((*key, *plan, crossing.noticed)),
-                Verdict::Ignored | Verdict::Early => None,
+                Verdict::Edge(plan) if !self.is_named(&plan) => {
+                    let news = !discovered.old.contains(key);
+                    Some((*key, *plan, news.then_some(crossing.noticed)))
+                }
+                _ => None,
             })
+            .take(SLICE)
             .collect();
         for (key, plan, noticed) in wanted {
-            if self.is_named(&plan) {
-                continue;
-            }
             let name = plan.name.clone();
             match self.hook_found(plan) {
-                Ok(id) => self.hooked(key, id, appeared.then_some(noticed)),
-                Err(error) => self.attach_failed(&name, error.attach_reason(), &error),
+                Ok(id) => self.hooked(key, id, noticed),
+                Err(error) => {
+                    self.attach_failed(&name, error.attach_reason(), &error);
+                    if let Some(discovered) = &mut self.discovered {
+                        discovered.refused.insert(key);
+                    }
+                }
             }
-        }
-    }
-
-    /// Lets named edges go whose device is gone, and hooks those that are there again.
-    pub(super) fn renew_named(&mut self) {
-        let gone = |id: &EdgeId| self.engine.edges().get(id).is_none_or(Edge::is_gone);
-        let lost: Vec<String> =
-            self.named.iter().filter(|(_, id)| gone(id)).map(|(name, _)| name.clone()).collect();
-        for name in &lost {
-            if let Some(id) = self.named.remove(name) {
-                self.unhook(id);
-            }
-        }
-        let settings = self.config.settings();
-        if self.named.len() < settings.pod_edge.len() + settings.netns.len() {
-            self.follow_named();
         }
     }
 
@@ -327,7 +350,17 @@ impl Discovered {
     }
 
     fn unhooked(&self) -> impl Iterator<Item = (&Key, &Crossing)> {
-        self.known.iter().filter(|(key, _)| !self.hooked.contains_key(key))
+        self.known
+            .iter()
+            .filter(|(key, _)| !self.hooked.contains_key(key) && !self.refused.contains(key))
+    }
+
+    /// A device is gone; answers the edge that it was.
+    fn forget(&mut self, key: &Key) -> Option<EdgeId> {
+        self.known.remove(key);
+        self.refused.remove(key);
+        self.old.remove(key);
+        self.hooked.remove(key)
     }
 }
 

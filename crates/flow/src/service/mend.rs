@@ -8,7 +8,9 @@ use flow_model::{
 };
 
 use super::Service;
-use crate::{degradation::Degradation, discover::Verdict, settings::EdgeHooks, site::EdgePlan};
+use crate::{
+    degradation::Degradation, discover::Verdict, engine::Edge, settings::EdgeHooks, site::EdgePlan,
+};
 
 impl Service {
     /// Puts hooks back that somebody removed: on the host side where that is possible,
@@ -86,6 +88,29 @@ impl Service {
                 self.forget_unhooked(id);
                 self.attach_failed(&name, error.attach_reason(), &error);
             }
+        }
+    }
+
+    /// Lets named edges go whose device is gone, and hooks those that are there again.
+    pub(super) fn renew_named(&mut self) {
+        let gone = |id: &EdgeId| self.engine.edges().get(id).is_none_or(Edge::is_gone);
+        let lost: Vec<EdgeId> = self.named.values().copied().filter(|id| gone(id)).collect();
+        self.named.retain(|_, id| !lost.contains(id));
+        self.unhook(&lost);
+        let settings = self.config.settings();
+        if self.named.len() < settings.pod_edge.len() + settings.netns.len() {
+            self.follow_named();
+        }
+    }
+
+    /// An edge that lost its hooks is hooked anew by the next look at what is known.
+    fn forget_unhooked(&mut self, id: EdgeId) {
+        if self.engine.edges().contains_key(&id) {
+            return;
+        }
+        self.named.retain(|_, named| *named != id);
+        if let Some(discovered) = &mut self.discovered {
+            discovered.hooked.retain(|_, hooked| *hooked != id);
         }
     }
 
