@@ -1,7 +1,7 @@
 //! The flows system: every byte and packet of every pod, counted exactly once.
 //!
 //! [`Settings`] is everything it can be told, [`Config`] what of it holds together.
-//! [`measure`] is one measurement from attach to document. The kernel side is
+//! [`measure()`] is one measurement from attach to document. The kernel side is
 //! `flow-bpf`, what survives a crash is `flow-model`; here is what joins them to
 //! namespaces, devices, files and time.
 #![forbid(unsafe_code)]

@@ -42,3 +42,39 @@ impl Drop for ReadyFile {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_appears_whole_and_goes_with_its_guard() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ready");
+        let listen = SocketAddr::from(([127, 0, 0, 1], 9090));
+        let guard = ReadyFile::create(Some(&path), Some(listen), 3).unwrap();
+        let told: serde_json::Value =
+            serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+        let expected = serde_json::json!({
+            "pid": std::process::id(), "listen": "127.0.0.1:9090", "edges": 3,
+        });
+        assert_eq!(told, expected);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no other file is left");
+        drop(guard);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn without_a_listener_none_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ready");
+        let _guard = ReadyFile::create(Some(&path), None, 0).unwrap();
+        assert!(!fs::read_to_string(&path).unwrap().contains("listen"));
+    }
+
+    #[test]
+    fn a_file_that_can_not_be_written_is_named() {
+        let error = ReadyFile::create(Some(Path::new("/nowhere/ready")), None, 0).unwrap_err();
+        assert!(error.to_string().contains("/nowhere/ready"), "{error}");
+    }
+}

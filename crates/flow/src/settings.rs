@@ -188,7 +188,7 @@ pub struct Settings {
     /// Namespace of the pod this agent runs in
     #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
     pub pod_namespace: Option<String>,
-    /// Address and port of the listener, or off [default: 0.0.0.0:<metrics-port>]
+    /// Address and port of the listener, or off [default: all addresses, the metrics port]
     #[arg(long, env = "FATHOM_FLOWS_LISTEN", value_name = "ADDR:PORT", value_parser = parse::listen)]
     pub listen: Option<parse::Listen>,
     /// Measure once for this long, print one document and exit

@@ -188,3 +188,33 @@ impl Tally {
         ATTACH_REASONS.into_iter().zip(self.attach)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_attach_counts_under_its_reason_and_an_unknown_one_under_kernel() {
+        let mut tally = Tally::default();
+        for reason in ["no_netns", "no_netns", "edge_limit", "never heard of"] {
+            tally.attach_failed(reason);
+        }
+        let counted: Vec<_> = tally.attach_failures().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(counted, [("edge_limit", 1), ("no_netns", 2), ("kernel", 1)]);
+    }
+
+    #[test]
+    fn every_fault_and_cause_has_a_cell_and_a_label_of_its_own() {
+        let mut tally = Tally::default();
+        for fault in Fault::ALL {
+            tally.fault(fault);
+        }
+        for cause in Cause::ALL {
+            tally.early(cause);
+        }
+        assert!(Fault::ALL.into_iter().all(|fault| tally.faults(fault) == 1));
+        assert!(Cause::ALL.into_iter().all(|cause| tally.earlies(cause) == 1));
+        let labels: std::collections::BTreeSet<_> = Fault::ALL.map(Fault::as_str).into();
+        assert_eq!(labels.len(), Fault::ALL.len());
+    }
+}

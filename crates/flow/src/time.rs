@@ -85,3 +85,35 @@ pub(crate) fn timestamp(since_1970: Duration) -> Timestamp {
         .and_then(|ns| Timestamp::from_nanosecond(ns).ok())
         .unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_monotonic_time_is_told_by_its_distance_from_the_pair() {
+        let clock =
+            WallClock { monotonic: Duration::from_secs(50), wall: Duration::from_secs(1000) };
+        for (monotonic, expected) in [
+            (Duration::from_secs(50), "1970-01-01T00:16:40.000000000Z"),
+            (Duration::from_nanos(49_999_999_999), "1970-01-01T00:16:39.999999999Z"),
+            (Duration::from_secs(51), "1970-01-01T00:16:41.000000000Z"),
+        ] {
+            assert_eq!(rfc3339(clock.at(monotonic)), expected);
+        }
+    }
+
+    #[test]
+    fn times_beyond_the_calendar_are_the_nearest_that_can_be_told() {
+        assert_eq!(timestamp(Duration::MAX), Timestamp::MAX);
+        let clock = WallClock { monotonic: Duration::from_secs(50), wall: Duration::ZERO };
+        assert_eq!(clock.at(Duration::ZERO), Timestamp::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn ticks_are_told_on_both_sides_of_the_pair() {
+        let clock = TickClock { tick: 5, monotonic_ns: 1_000_000_000, tick_ns: 4_000_000 };
+        assert_eq!(at_tick(&clock, u32::MAX), Duration::from_millis(976));
+        assert_eq!(at_tick(&clock, 7), Duration::from_millis(1008));
+    }
+}

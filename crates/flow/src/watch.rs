@@ -113,3 +113,67 @@ impl Observer for Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{CLOCK, counts, flow, key, snapshot};
+
+    /// One whole drain in which edge 1 saw a flow.
+    fn drain(watch: &mut Watch) {
+        watch.start(CLOCK);
+        watch.begin(1);
+        watch.phase(Phase::Flipped);
+        watch.phase(Phase::Graced);
+        watch.flow(Some(EdgeId(1)), &flow(key(), counts(1, 60), [990, 1000]));
+        watch.flow(None, &flow(key(), counts(1, 60), [990, 1000]));
+        watch.committed(&Arc::new(snapshot()));
+        watch.phase(Phase::Cleared);
+    }
+
+    #[test]
+    fn an_epoch_holds_the_flows_that_belong_to_an_edge() {
+        let mut watch = Watch::new(None);
+        drain(&mut watch);
+        assert_eq!(watch.take_epoch().len(), 1);
+        assert!(watch.take_epoch().is_empty(), "it is handed out once");
+    }
+
+    #[test]
+    fn a_connection_is_active_until_it_has_been_silent_for_the_idle_time() {
+        let mut watch = Watch::new(Some(10));
+        drain(&mut watch);
+        let (seen, idle) = (Duration::from_secs(100), Duration::from_secs(60));
+        let active = watch.active(seen + idle - Duration::from_secs(1), idle);
+        assert_eq!(active, Some(Active { tcp: 1, udp: 0 }));
+        let later = watch.active(seen + idle + Duration::from_secs(1), idle);
+        assert_eq!(later, Some(Active::default()));
+    }
+
+    #[test]
+    fn without_a_table_active_connections_are_not_known() {
+        let mut watch = Watch::new(None);
+        drain(&mut watch);
+        assert_eq!(watch.active(Duration::from_secs(100), Duration::from_secs(60)), None);
+        assert_eq!(watch.untracked(), 0);
+    }
+
+    #[test]
+    fn a_connection_without_room_is_counted() {
+        let mut watch = Watch::new(Some(0));
+        drain(&mut watch);
+        assert_eq!(watch.untracked(), 1);
+    }
+
+    #[test]
+    fn the_course_of_a_drain_that_was_cut_short_is_not_known() {
+        let mut watch = Watch::new(None);
+        drain(&mut watch);
+        let course = watch.course().unwrap();
+        assert!(course.grace <= course.whole);
+        watch.start(CLOCK);
+        watch.phase(Phase::Flipped);
+        watch.phase(Phase::Graced);
+        assert!(watch.course().is_none());
+    }
+}
