@@ -14,6 +14,7 @@ use flow_model::{
     flow::{Direction, Slot, Totals},
     ledger::{Drained, Ledger, Observer, Settings},
 };
+use law::start_of_bypass;
 
 use crate::{
     audit::{Bracket, InterfaceCheck, Shortfall},
@@ -156,8 +157,8 @@ impl Engine {
                 let checked =
                     opened.map(|bracket| Some(Checkpoint { bracket, totals: Totals::default() }));
                 let opened = opened.map(Some);
-                let edge =
-                    Edge { plan, slot, hooks, opened, checked, checks: [None; 2], bypass: None };
+                let bypass = start_of_bypass(&plan);
+                let edge = Edge { plan, slot, hooks, opened, checked, checks: [None; 2], bypass };
                 self.edges.insert(id, edge);
                 Ok(id)
             }
@@ -275,13 +276,13 @@ impl Engine {
             return false;
         };
         let edge = Edge {
+            bypass: start_of_bypass(&plan),
             plan,
             slot: record.slot,
             hooks: [tx, rx],
             opened: [None, None],
             checked: [None, None],
             checks: [None, None],
-            bypass: None,
         };
         self.edges.insert(record.id, edge);
         true

@@ -11,7 +11,7 @@ use super::{Checkpoint, Edge, Engine};
 use crate::{
     audit::{Bracket, InterfaceCheck, Passed, Shortfall},
     error::{Error, SiteError},
-    site::Reading,
+    site::{EdgePlan, Reading},
 };
 
 impl Engine {
@@ -45,11 +45,7 @@ impl Engine {
     pub(crate) fn check_bypass(&mut self) -> Vec<(EdgeId, Counts)> {
         let mut found = Vec::new();
         for (id, edge) in &mut self.edges {
-            let site = edge.plan.site(Direction::Rx);
-            if site.place != Place::Host || edge.plan.pod_ifindex == 0 {
-                continue;
-            }
-            let Some((pod, host)) = both_ends(&edge.plan).ok().flatten() else {
+            let Some((pod, host)) = comparable_ends(&edge.plan) else {
                 continue;
             };
             let watch = edge.bypass.get_or_insert_with(|| Shortfall::new(pod, host));
@@ -97,10 +93,22 @@ impl Checkpoint {
     }
 }
 
+/// Where the comparison of a receive hook on the host side starts: at the attach, so that
+/// what goes around it before the first check is told as well.
+pub(super) fn start_of_bypass(plan: &EdgePlan) -> Option<Shortfall> {
+    comparable_ends(plan).map(|(pod, host)| Shortfall::new(pod, host))
+}
+
+/// What the pod's device received and the host's sent, where a hook relies on the latter.
+fn comparable_ends(plan: &EdgePlan) -> Option<(Reading, Reading)> {
+    let on_host = plan.site(Direction::Rx).place == Place::Host && plan.pod_ifindex != 0;
+    if on_host { both_ends(plan).ok().flatten() } else { None }
+}
+
 /// What the pod's device received and what the host's device sent, in this order: what
 /// arrives between the two readings is on the host's side of the comparison. Without
 /// entering the namespace; only a veth hands over what it sends without a queue between.
-fn both_ends(plan: &crate::site::EdgePlan) -> Result<Option<(Reading, Reading)>, SiteError> {
+fn both_ends(plan: &EdgePlan) -> Result<Option<(Reading, Reading)>, SiteError> {
     let host = plan.site(Direction::Rx);
     host.namespace.within(|| {
         let mut route = Route::open()?;
