@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use flow_model::{edge::EdgeState, flow::Counts, ledger::Settings};
-use net_sys::{Route, tcx};
+use net_sys::{Route, clsact::Clsact, tcx};
 use testkit::{
     Namespace as Netns, Veth,
     proc::Command,
@@ -232,6 +232,28 @@ fn a_moved_hook_is_pinned_where_the_next_process_looks_for_it() {
         drop(first);
         assert_eq!(attached(), 0, "the pin was the last reference");
         assert!(Route::open().unwrap().link("host0", None).is_ok());
+    });
+}
+
+/// A filter stays when its process dies: it has to be known again even if the process
+/// died between putting it up and the next step.
+#[test]
+#[ignore = "root: loads programs"]
+fn a_filter_is_known_again_from_the_moment_it_is_there() {
+    let (node, bpffs) = (Node::build(), Bpffs::mount());
+    let pins = PinDir::make(&bpffs.path().join("flows")).unwrap();
+    node.inside(|| {
+        let mut first = engine(Attach::Clsact);
+        first.announce_in(Some(&pins));
+        let id = first.attach(node.plan(EdgeHooks::Host)).unwrap();
+        let record = first.ledger().edge(id).unwrap();
+        drop(first);
+        let ifindex = record.host_ifindex;
+        let filters = |hook| Clsact::open().unwrap().filters(ifindex, hook).unwrap().len();
+        assert_eq!([tcx::Hook::Ingress, tcx::Hook::Egress].map(filters), [1, 1]);
+        crate::hook::remove_recorded(&record, &pins).unwrap();
+        assert_eq!([tcx::Hook::Ingress, tcx::Hook::Egress].map(filters), [0, 0]);
+        assert_eq!(Clsact::open().unwrap().qdisc(ifindex).unwrap(), None, "it was ours");
     });
 }
 
