@@ -15,9 +15,7 @@ use net_sys::survey::{Change, Crossing, Key};
 use super::Service;
 use crate::{
     command::Command,
-    degradation::Degradation,
     discover::{Rule, SurveyThread, Verdict},
-    engine::Edge,
     error::Error,
     hook::remove_recorded,
     named,
@@ -197,21 +195,28 @@ impl Service {
 
     fn hook(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
         let name = plan.name.clone();
-        let host_side_only = plan.sites.iter().all(|site| site.place == Place::Host);
         let id = self.engine.attach(plan)?;
-        self.refused.remove(&name);
-        if let Some(why) = self.engine.edges().get(&id).and_then(Edge::degradation) {
-            self.tell_degraded(&name, why);
-        }
-        tracing::info!(
-            event = "edge.attached",
-            edge = name,
-            id = id.0,
-            host_side_only,
-            "An edge is hooked"
-        );
-        self.names.insert(id, name);
+        self.hooked_as(id, name);
         Ok(id)
+    }
+
+    /// Notes and tells that an edge is hooked.
+    fn hooked_as(&mut self, id: EdgeId, name: String) {
+        self.refused.remove(&name);
+        if let Some(edge) = self.engine.edges().get(&id) {
+            let host_side_only = edge.plan.sites.iter().all(|site| site.place == Place::Host);
+            if let Some(why) = edge.degradation() {
+                self.tell_degraded(&name, why);
+            }
+            tracing::info!(
+                event = "edge.attached",
+                edge = name,
+                id = id.0,
+                host_side_only,
+                "An edge is hooked"
+            );
+        }
+        self.names.insert(id, name);
     }
 
     fn pin(&self, id: EdgeId) -> Result<(), Error> {
@@ -302,26 +307,14 @@ impl Service {
 
     /// An edge named by flag is hooked as the flag says; found again it is ignored.
     fn is_named(&self, plan: &EdgePlan) -> bool {
-        let device = |site: &crate::site::Site| (site.namespace.inode, site.ifindex);
-        self.engine.edges().values().any(|edge| {
-            edge.plan
-                .sites
-                .iter()
-                .any(|taken| plan.sites.iter().any(|site| device(site) == device(taken)))
-        })
+        self.engine.edges().values().any(|edge| edge.plan.shares_device(plan))
     }
 
     /// Inside if that is possible, else on the host side alone.
     fn hook_found(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
-        let fallback = plan.on_host_side(Degradation::HostEgress);
-        let result = self.hook(plan);
-        let id = match (result, fallback) {
-            (Err(error), Some(fallback)) if error.is_way_in() => {
-                tracing::debug!(%error, edge = fallback.name, "There is no way into a namespace");
-                self.hook(fallback)?
-            }
-            (result, _) => result?,
-        };
+        let name = plan.name.clone();
+        let id = self.engine.attach_or_degrade(plan)?;
+        self.hooked_as(id, name);
         self.pin(id)?;
         Ok(id)
     }
