@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    fs,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
 };
@@ -119,11 +120,18 @@ impl NetObserv {
 const NETOBSERV_PROGRAM: &str = "tc_ingress_flow_parse";
 
 pub(crate) fn netobserv(path: OsString) -> NetObserv {
-    let mut open = ObjectBuilder::default().open_file(path).expect("an object file of NetObserv");
+    // Its maps ask to be pinned by name. Apart, so that it neither finds an agent's maps nor
+    // those of the last run, and removed at once: the object holds them by itself.
+    let pins = format!("/sys/fs/bpf/fathom_bench_{}", std::process::id());
+    let mut builder = ObjectBuilder::default();
+    builder.pin_root_path(&pins).expect("the path has no NUL");
+    let mut open = builder.open_file(path).expect("an object file of NetObserv");
     for mut program in open.progs_mut() {
         let wanted = program.name() == NETOBSERV_PROGRAM;
         program.set_autoload(wanted);
         program.set_prog_type(ProgramType::SchedCls); // its section names are its loader's own
     }
-    NetObserv(open.load().expect("the kernel takes NetObserv's program"))
+    let loaded = open.load();
+    fs::remove_dir_all(&pins).expect("its pins can be removed");
+    NetObserv(loaded.expect("the kernel takes NetObserv's program"))
 }
