@@ -11,7 +11,7 @@ use flow_model::{
 use crate::{
     error::Error,
     fixed::keep_fixed,
-    settings::{Attach, AutoOnOff, Discover, FlowKey, HostTraffic, Settings},
+    settings::{Attach, AutoOnOff, Decap, Discover, FlowKey, HostTraffic, Settings},
     time::nanos,
 };
 
@@ -48,6 +48,19 @@ impl Config {
         let mut settings = new.settings;
         let waiting = keep_fixed(&self.settings, &mut settings);
         (Self { settings }, waiting)
+    }
+
+    /// Settings that were given and do nothing without the pod index or the counting of
+    /// host traffic, which this release does not have.
+    pub(crate) fn without_effect(&self) -> Vec<&'static str> {
+        let settings = &self.settings;
+        let given = [
+            ("peer_cidr", !settings.peer_cidr.is_empty()),
+            ("host_cgroup", !settings.host_cgroup.is_empty()),
+            ("nic", !settings.nic.is_empty()),
+            ("decap", settings.decap == Decap::Inner),
+        ];
+        given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
     }
 
     /// Sizes of the maps on a host with this many CPUs.

@@ -136,3 +136,10 @@ fn a_reload_names_what_waits_for_a_restart_and_keeps_it() {
     assert_eq!(merged.ledger().pod_series, 1024);
     assert_eq!(merged.interval(), Duration::from_secs(5), "the rest is in force");
 }
+
+#[test]
+fn what_is_given_and_does_nothing_is_named() {
+    assert_eq!(config(&[]).without_effect(), Vec::<&str>::new());
+    let given = config(&["--peer-cidr", "office=192.0.2.0/24", "--decap", "inner"]);
+    assert_eq!(given.without_effect(), ["peer_cidr", "decap"]);
+}

@@ -51,6 +51,15 @@ impl Service {
     ) -> Result<Self, Error> {
         let node = config.node_name();
         tracing::info!(event = "flows.start", node, "Flows is starting");
+        let unused = config.without_effect();
+        if !unused.is_empty() {
+            let settings = unused.join(",");
+            tracing::warn!(
+                event = "config.unused",
+                settings,
+                "Settings without effect in this release"
+            );
+        }
         let opened = open(&config, &handle)?;
         let mut service = Self::assemble(config, handle, &sender, published, opened)?;
         let snapshot = Arc::new(service.engine.ledger().snapshot());
