@@ -346,6 +346,7 @@ impl Tables {
             quota6: quota(geometry.flow_capacity6),
             key_mode: geometry.flow_key as u32,
             atomic_totals: u8::from(is_preempt_rt()),
+            own_shard: u8::from(!is_preempt_rt() && each_cpu_has_a_shard(geometry.shards)),
             ..Config::default()
         }
     }
@@ -365,6 +366,18 @@ pub(crate) const fn per_shard(capacity: u32, shards: u32) -> u32 {
 /// A program run can be preempted by another one only on PREEMPT_RT.
 fn is_preempt_rt() -> bool {
     std::fs::read_to_string("/sys/kernel/realtime").is_ok_and(|text| text.trim() == "1")
+}
+
+/// Whether no two CPUs that may ever run count into one shard: the shard is the low bits
+/// of a CPU's number.
+fn each_cpu_has_a_shard(shards: u32) -> bool {
+    std::fs::read_to_string("/sys/devices/system/cpu/possible")
+        .is_ok_and(|list| highest_cpu(&list).is_some_and(|highest| highest < shards))
+}
+
+/// The last number of a list such as `0-3`.
+fn highest_cpu(list: &str) -> Option<u32> {
+    list.trim().rsplit([',', '-']).next()?.parse().ok()
 }
 
 pub(crate) fn lookup(map: &MapHandle, what: &'static str, key: &[u8]) -> Result<Vec<u8>, Error> {
@@ -415,3 +428,17 @@ impl Pages for SharedPages {
 }
 
 const _: () = assert!(CELLS.is_power_of_two());
+
+#[cfg(test)]
+mod tests {
+    use super::highest_cpu;
+
+    #[test]
+    fn the_highest_cpu_is_the_last_of_a_list() {
+        assert_eq!(highest_cpu("0\n"), Some(0));
+        assert_eq!(highest_cpu("0-3\n"), Some(3));
+        assert_eq!(highest_cpu("0-1,8-11\n"), Some(11));
+        assert_eq!(highest_cpu("0-1,8\n"), Some(8));
+        assert_eq!(highest_cpu("\n"), None, "a kernel without such a list");
+    }
+}

@@ -56,6 +56,7 @@ enum flow_key_mode {
 /* `dirflags` of a key */
 #define FLOW_KEY_RX 0x01
 #define FLOW_KEY_FRAGMENT 0x02 /* a later fragment whose ports are unknown */
+#define FLOW_KEY_SPILLED 0x04  /* in the neighbour's shard, beside what the neighbour counts */
 
 struct flow4_key {
 	__u32 src; /* network order, as are ports */
@@ -184,7 +185,8 @@ struct flow_config {
 	__u16 own_flags;
 	__u8 single;	    /* 1: own_slot counts, 0: look the device up */
 	__u8 atomic_totals; /* 1 where a run can be interrupted by another */
-	__u8 pad[2];
+	__u8 own_shard;	    /* 1 where each CPU has a shard, and nothing interrupts a run */
+	__u8 pad;
 };
 
 _Static_assert(sizeof(struct flow4_key) == 16, "ABI");

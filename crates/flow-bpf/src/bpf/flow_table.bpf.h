@@ -133,10 +133,19 @@ SUBPROGRAM int count_flags(volatile struct flow_value *flow, u32 tcp_flags)
 	return 0;
 }
 
+/* A CPU with a shard of its own is the only writer of what it finds there. */
+static __always_inline void add_flow(u64 *cell, u64 n)
+{
+	if (cfg.own_shard)
+		*cell += n;
+	else
+		add(cell, n);
+}
+
 static __always_inline void hit(struct flow_value *flow, const struct observation *seen)
 {
-	add(&flow->bytes, seen->amount.bytes);
-	add(&flow->packets, seen->amount.packets);
+	add_flow(&flow->bytes, seen->amount.bytes);
+	add_flow(&flow->packets, seen->amount.packets);
 	flow->last = seen->tick;
 	if (seen->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST))
 		count_flags(flow, seen->tcp_flags);
@@ -184,38 +193,43 @@ static __always_inline bool insert(void *table, const void *key, const struct ob
 	return hit_known(table, key, seen);
 }
 
-/* The neighbour of a full shard may hold the flow already. */
-static __always_inline enum placed spill(void *tables, const void *key,
-					 const struct observation *seen, struct flow_fill *edge,
-					 u8 family)
+/* How much of its quota the edge has used. */
+static __always_inline struct flow_fill *edge_fill_of(const struct observation *seen)
 {
-	u32 row = (seen->row & ~cfg.shard_mask) | ((seen->row + 1) & cfg.shard_mask);
-	struct flow_fill *filled = bpf_map_lookup_elem(&fill, &seen->row);
-	void *table = bpf_map_lookup_elem(tables, &row);
+	u32 row = seen->parity * cfg.slot_count + seen->slot;
 
-	if (filled)
-		notify_once(filled, FLOW_NOTICE_OVERFLOW, seen->row, family);
-	if (!table)
-		return PLACED_FULL; /* as above */
-	if (hit_known(table, key, seen) || insert(table, key, seen, edge, row, family))
-		return PLACED;
-	return PLACED_FULL;
+	return bpf_map_lookup_elem(&edge_fill, &row);
 }
 
 static __always_inline enum placed miss(void *tables, const void *key,
 					const struct observation *seen, u8 family)
 {
-	u32 edge_row = seen->parity * cfg.slot_count + seen->slot;
-	struct flow_fill *edge = bpf_map_lookup_elem(&edge_fill, &edge_row);
+	struct flow_fill *edge = edge_fill_of(seen);
 	void *table = bpf_map_lookup_elem(tables, &seen->row);
 
 	if (!edge || !table)
 		return PLACED_FULL; /* as above */
 	if (READ_ONCE(*fill_of(edge, family)) >= (family == 4 ? cfg.quota4 : cfg.quota6))
 		return PLACED_QUOTA;
-	if (insert(table, key, seen, edge, seen->row, family))
+	return insert(table, key, seen, edge, seen->row, family) ? PLACED : PLACED_FULL;
+}
+
+/* The neighbour of a full shard may hold the flow already. */
+static __always_inline enum placed spill(void *tables, const void *key,
+					 const struct observation *seen, u8 family)
+{
+	u32 row = (seen->row & ~cfg.shard_mask) | ((seen->row + 1) & cfg.shard_mask);
+	struct flow_fill *filled = bpf_map_lookup_elem(&fill, &seen->row);
+	struct flow_fill *edge = edge_fill_of(seen);
+	void *table = bpf_map_lookup_elem(tables, &row);
+
+	if (filled)
+		notify_once(filled, FLOW_NOTICE_OVERFLOW, seen->row, family);
+	if (!edge || !table)
+		return PLACED_FULL; /* as above */
+	if (hit_known(table, key, seen) || insert(table, key, seen, edge, row, family))
 		return PLACED;
-	return spill(tables, key, seen, edge, family);
+	return PLACED_FULL;
 }
 
 static __always_inline enum flow_class overflow_class(u8 protocol)
@@ -239,15 +253,37 @@ static __always_inline void settle(const struct observation *seen, enum placed p
 	fold(seen, placed == PLACED_QUOTA ? FLOW_CLASS_QUOTA : overflow_class(seen->protocol));
 }
 
+/* Where the neighbour's CPU adds without atomics, its elements and ours stay apart. */
+static __always_inline u8 spill_flag(void)
+{
+	return cfg.own_shard ? FLOW_KEY_SPILLED : 0;
+}
+
 SUBPROGRAM int miss4(const struct flow4_key *key, const struct observation *seen)
 {
-	settle(seen, miss(&connection_flows, key, seen, 4));
+	enum placed placed = miss(&connection_flows, key, seen, 4);
+
+	if (placed == PLACED_FULL) {
+		struct flow4_key spilled = *key;
+
+		spilled.dirflags |= spill_flag();
+		placed = spill(&connection_flows, &spilled, seen, 4);
+	}
+	settle(seen, placed);
 	return 0;
 }
 
 SUBPROGRAM int miss6(const struct flow6_key *key, const struct observation *seen)
 {
-	settle(seen, miss(&connection_flows6, key, seen, 6));
+	enum placed placed = miss(&connection_flows6, key, seen, 6);
+
+	if (placed == PLACED_FULL) {
+		struct flow6_key spilled = *key;
+
+		spilled.dirflags |= spill_flag();
+		placed = spill(&connection_flows6, &spilled, seen, 6);
+	}
+	settle(seen, placed);
 	return 0;
 }
 
