@@ -108,10 +108,10 @@ impl Kernel for Drain {
             self.slab4.clear(self.tables.flows4[row].as_fd(), "connection_flows")?;
             self.slab6.clear(self.tables.flows6[row].as_fd(), "connection_flows6")?;
         }
-        let shards = self.shards();
-        self.tables.fill.zero(parity as usize * shards * FILL_WORDS, shards * FILL_WORDS);
-        let slots = self.slots();
-        self.tables.edge_fill.zero(parity as usize * slots * FILL_WORDS, slots * FILL_WORDS);
+        let rows = self.rows(parity);
+        self.tables.fill.zero(rows.start * FILL_WORDS, rows.len() * FILL_WORDS);
+        let slots = self.slots() * FILL_WORDS;
+        self.tables.edge_fill.zero(rows.start * slots, rows.len() * slots);
         Ok(())
     }
 

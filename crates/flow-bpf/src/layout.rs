@@ -11,8 +11,9 @@ use crate::skel::types;
 pub(crate) use crate::skel::types::{
     flow_clock as ClockRecord, flow_config as Config, flow_events as EventsCell,
     flow_fill as FillCell, flow_folded as FoldedCell, flow_fragment as Fragment,
-    flow_fragment_key as FragmentKey, flow_slot_cell as RawSlotCell, flow_totals as TotalsCell,
-    flow_value as FlowValue, flow4_key as Flow4Key, flow6_key as Flow6Key,
+    flow_fragment_key as FragmentKey, flow_skb_layout as SkbLayout, flow_slot_cell as RawSlotCell,
+    flow_totals as TotalsCell, flow_value as FlowValue, flow4_key as Flow4Key,
+    flow6_key as Flow6Key,
 };
 
 pub(crate) const KEY_RX: u8 = 0x01;

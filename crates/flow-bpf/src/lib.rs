@@ -15,6 +15,7 @@ mod mapped;
 mod notice;
 mod pinned;
 mod program;
+mod skb;
 mod slots;
 mod tables;
 pub mod testrun;

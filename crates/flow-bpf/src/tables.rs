@@ -21,6 +21,7 @@ use crate::{
     layout::{ClockRecord, Config, EventsCell},
     mapped::Mapped,
     notice::Notices,
+    skb,
     slots::{CELLS, SlotCell},
     testrun,
 };
@@ -342,9 +343,10 @@ impl Tables {
             slot_count: saturate(geometry.slots() as u64),
             early4: saturate(percent(shard4, early_drain_percent)),
             early6: saturate(percent(shard6, early_drain_percent)),
-            quota4: quota(geometry.flow_capacity4),
-            quota6: quota(geometry.flow_capacity6),
+            quota4: quota(shard4),
+            quota6: quota(shard6),
             key_mode: geometry.flow_key as u32,
+            skb: skb::layout().unwrap_or_default(),
             atomic_totals: u8::from(is_preempt_rt()),
             own_shard: u8::from(!is_preempt_rt() && each_cpu_has_a_shard(geometry.shards)),
             ..Config::default()

@@ -223,10 +223,13 @@ SUBPROGRAM int record_unparsed(const struct observation *seen, enum parse_verdic
 SUBPROGRAM int measure_segments(struct __sk_buff *skb, enum parse_verdict verdict,
 				const struct parsed *out, struct amount *amount)
 {
-	u32 headers = verdict == PARSE_OK ? repeated_headers(skb, out) : 0;
+	struct repeated repeated = {};
+
+	if (verdict == PARSE_OK)
+		repeated = repeated_headers(skb, out);
 
 	/* A link type without a parser is told by its own event. */
-	if (!segment(skb, headers, amount) && verdict != PARSE_LINK_TYPE)
+	if (!segment(skb, repeated, amount) && verdict != PARSE_LINK_TYPE)
 		count_event(FLOW_EVENT(gso_headers));
 	return 0;
 }

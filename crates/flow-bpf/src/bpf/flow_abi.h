@@ -172,15 +172,24 @@ struct flow_clock {
 	__u64 monotonic_ns;
 };
 
+/* Where the kernel keeps what a program is not shown of a buffer; `known` 0: it can't say. */
+struct flow_skb_layout {
+	__u16 known;
+	__u16 head; /* offsets in struct sk_buff */
+	__u16 end;
+	__u16 gso_type; /* offset in struct skb_shared_info */
+};
+
 /* Fixed at load. Branches on these vanish from the loaded program. */
 struct flow_config {
 	__u32 shard_mask;
 	__u32 slot_count; /* arrays by slot: edges and the unused slot 0 */
 	__u32 early4;	  /* insertions per shard that call for a drain */
 	__u32 early6;
-	__u32 quota4; /* insertions that one edge may do per epoch */
+	__u32 quota4; /* insertions that one edge may do per epoch and shard */
 	__u32 quota6;
 	__u32 key_mode; /* enum flow_key_mode */
+	struct flow_skb_layout skb;
 	__u16 own_slot; /* of an instance for one device */
 	__u16 own_flags;
 	__u8 single;	    /* 1: own_slot counts, 0: look the device up */

@@ -6,6 +6,7 @@
 #ifndef FLOW_GSO_BPF_H
 #define FLOW_GSO_BPF_H
 
+#include "flow_maps.bpf.h"
 #include "parse.bpf.h"
 
 /* SCTP buffers carry one chunk list per packet (GSO_BY_FRAGS, kernel 4.8). */
@@ -14,6 +15,13 @@
 #define PORT_VXLAN 4789
 #define PORT_VXLAN_LINUX 8472 /* the kernel's port before IANA assigned one */
 #define PORT_GENEVE 6081
+
+/* Bits of skb_shared_info.gso_type. */
+#define GSO_UDP_TUNNEL (3 << 10) /* with and without an outer checksum */
+#define GSO_FRAGMENTS (1 << 16)	 /* a datagram that becomes IP fragments */
+#define GSO_DATAGRAMS (1 << 17)	 /* a payload that becomes datagrams (4.18) */
+
+#define IPV6_FRAGMENT_LEN 8
 
 struct amount {
 	u64 packets;
@@ -168,31 +176,67 @@ static __always_inline bool enter_tunnel(struct __sk_buff *skb, const struct par
 	}
 }
 
-/* Octets that each frame of a segmented buffer repeats, 0 when unknown. */
-static __always_inline u32 repeated_headers(struct __sk_buff *skb, const struct parsed *out)
+/*
+ * How the kernel will cut a buffer, 0 when that can't be read. Any socket may send a
+ * datagram to a tunnel's port, so headers alone do not tell a tunnel from a lie.
+ */
+static __always_inline u32 gso_type_of(struct __sk_buff *skb)
 {
-	u32 veil = veil_of(skb->len);
+	const char *buffer = (const char *)skb;
+	u32 end, type;
+	char *head;
+
+	if (!cfg.skb.known || bpf_probe_read_kernel(&head, sizeof(head), buffer + cfg.skb.head) ||
+	    bpf_probe_read_kernel(&end, sizeof(end), buffer + cfg.skb.end) ||
+	    bpf_probe_read_kernel(&type, sizeof(type), head + end + cfg.skb.gso_type))
+		return 0;
+	return type;
+}
+
+/* What the frames of a segmented buffer have in common. */
+struct repeated {
+	u32 headers;  /* octets in front of the first frame's payload; 0: not known */
+	u32 inserted; /* octets that each frame has and the buffer has not */
+};
+
+/* Octets that each frame of a segmented buffer repeats. */
+static __always_inline struct repeated repeated_headers(struct __sk_buff *skb,
+							const struct parsed *out)
+{
+	u32 veil = veil_of(skb->len), type = 0;
 	struct inner inner = {.off = out->transport ^ veil};
+	struct repeated repeated = {};
 	u32 len = out->transport_len ^ veil;
+	bool plain;
 
 	if ((out->fragment ^ veil) == PARSE_LATER_FRAGMENT)
-		return 0;
-	if (out->protocol != PROTO_TCP && enter_tunnel(skb, out, &inner) ^ veil) {
+		return repeated;
+	if (out->protocol == PROTO_UDP)
+		type = gso_type_of(skb) ^ veil;
+	plain = (type & (GSO_FRAGMENTS | GSO_DATAGRAMS)) && !(type & GSO_UDP_TUNNEL);
+	if (!plain && out->protocol != PROTO_TCP && enter_tunnel(skb, out, &inner) ^ veil) {
 		inner.off ^= veil;
 		inner.ethertype ^= veil;
-		return inner_headers(skb, &inner);
+		repeated.headers = inner_headers(skb, &inner);
+		return repeated;
 	}
-	return len ? out->transport + len : 0;
+	if (plain && type & GSO_FRAGMENTS) {
+		repeated.headers = out->transport;
+		repeated.inserted = out->family == 6 ? IPV6_FRAGMENT_LEN : 0;
+	} else if (len) {
+		repeated.headers = out->transport + len;
+	}
+	return repeated;
 }
 
 /*
- * The wire amount of a buffer that will be segmented behind `headers` octets. False
- * when the headers are not known: frames are then the kernel's own count, and the
- * repeated octets are missing.
+ * The wire amount of a buffer that will be segmented. False when the headers are not
+ * known: frames are then the kernel's own count, and the repeated octets are missing.
  */
-static __always_inline bool segment(struct __sk_buff *skb, u32 headers, struct amount *amount)
+static __always_inline bool segment(struct __sk_buff *skb, struct repeated repeated,
+				    struct amount *amount)
 {
-	u32 size = skb->gso_size, len = skb->len;
+	u32 size = skb->gso_size, len = skb->len, headers = repeated.headers;
 	bool known = headers && headers <= len;
 	u32 n = skb->gso_segs;
 
@@ -203,7 +247,7 @@ static __always_inline bool segment(struct __sk_buff *skb, u32 headers, struct a
 	amount->packets = n;
 	amount->bytes = len;
 	if (known)
-		amount->bytes += (u64)(n - 1) * headers;
+		amount->bytes += (u64)(n - 1) * headers + (n > 1 ? n * repeated.inserted : 0);
 	return known;
 }
 

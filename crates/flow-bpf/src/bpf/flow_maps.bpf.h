@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * Maps of the counting program. Sizes of 1 are placeholders that user space sets
- * before load, where the configured limits are known.
+ * Maps of the counting program and what it is loaded with. Sizes of 1 are placeholders that user
+ * space sets before load, where the configured limits are known.
  */
 #ifndef FLOW_MAPS_BPF_H
 #define FLOW_MAPS_BPF_H
@@ -9,6 +9,8 @@
 #include "bpf_base.bpf.h"
 
 #include "flow_abi.h"
+
+const volatile struct flow_config cfg = {};
 
 /* Not .bss: a replaced program would get a new one and forget the epoch. */
 struct {
@@ -102,7 +104,7 @@ struct {
 	__type(value, struct flow_fill);
 } fill SEC(".maps");
 
-/* [parity * slot_count + slot] */
+/* [(parity * shards + shard) * slot_count + slot] */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

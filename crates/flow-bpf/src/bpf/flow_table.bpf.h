@@ -9,9 +9,6 @@
 #define FLOW_TABLE_BPF_H
 
 #include "flow_gso.bpf.h"
-#include "flow_maps.bpf.h"
-
-const volatile struct flow_config cfg = {};
 
 struct observation {
 	struct amount amount;
@@ -193,43 +190,37 @@ static __always_inline bool insert(void *table, const void *key, const struct ob
 	return hit_known(table, key, seen);
 }
 
-/* How much of its quota the edge has used. */
-static __always_inline struct flow_fill *edge_fill_of(const struct observation *seen)
+/*
+ * A quota holds in each shard: a CPU reaches two of them, so that a share of the whole
+ * table would let one edge fill both.
+ */
+static __always_inline enum placed place_new(void *tables, const void *key,
+					     const struct observation *seen, u32 row, u8 family)
 {
-	u32 row = seen->parity * cfg.slot_count + seen->slot;
-
-	return bpf_map_lookup_elem(&edge_fill, &row);
-}
-
-static __always_inline enum placed miss(void *tables, const void *key,
-					const struct observation *seen, u8 family)
-{
-	struct flow_fill *edge = edge_fill_of(seen);
-	void *table = bpf_map_lookup_elem(tables, &seen->row);
+	u32 cell = row * cfg.slot_count + seen->slot;
+	struct flow_fill *edge = bpf_map_lookup_elem(&edge_fill, &cell);
+	void *table = bpf_map_lookup_elem(tables, &row);
 
 	if (!edge || !table)
 		return PLACED_FULL; /* as above */
 	if (READ_ONCE(*fill_of(edge, family)) >= (family == 4 ? cfg.quota4 : cfg.quota6))
 		return PLACED_QUOTA;
-	return insert(table, key, seen, edge, seen->row, family) ? PLACED : PLACED_FULL;
+	return insert(table, key, seen, edge, row, family) ? PLACED : PLACED_FULL;
 }
 
-/* The neighbour of a full shard may hold the flow already. */
+/* The neighbour of a shard without room may hold the flow already. */
 static __always_inline enum placed spill(void *tables, const void *key,
-					 const struct observation *seen, u8 family)
+					 const struct observation *seen, enum placed own, u8 family)
 {
 	u32 row = (seen->row & ~cfg.shard_mask) | ((seen->row + 1) & cfg.shard_mask);
 	struct flow_fill *filled = bpf_map_lookup_elem(&fill, &seen->row);
-	struct flow_fill *edge = edge_fill_of(seen);
 	void *table = bpf_map_lookup_elem(tables, &row);
 
-	if (filled)
+	if (filled && own == PLACED_FULL)
 		notify_once(filled, FLOW_NOTICE_OVERFLOW, seen->row, family);
-	if (!edge || !table)
-		return PLACED_FULL; /* as above */
-	if (hit_known(table, key, seen) || insert(table, key, seen, edge, row, family))
+	if (table && hit_known(table, key, seen))
 		return PLACED;
-	return PLACED_FULL;
+	return place_new(tables, key, seen, row, family);
 }
 
 static __always_inline enum flow_class overflow_class(u8 protocol)
@@ -261,13 +252,13 @@ static __always_inline u8 spill_flag(void)
 
 SUBPROGRAM int miss4(const struct flow4_key *key, const struct observation *seen)
 {
-	enum placed placed = miss(&connection_flows, key, seen, 4);
+	enum placed placed = place_new(&connection_flows, key, seen, seen->row, 4);
 
-	if (placed == PLACED_FULL) {
+	if (placed != PLACED) {
 		struct flow4_key spilled = *key;
 
 		spilled.dirflags |= spill_flag();
-		placed = spill(&connection_flows, &spilled, seen, 4);
+		placed = spill(&connection_flows, &spilled, seen, placed, 4);
 	}
 	settle(seen, placed);
 	return 0;
@@ -275,13 +266,13 @@ SUBPROGRAM int miss4(const struct flow4_key *key, const struct observation *seen
 
 SUBPROGRAM int miss6(const struct flow6_key *key, const struct observation *seen)
 {
-	enum placed placed = miss(&connection_flows6, key, seen, 6);
+	enum placed placed = place_new(&connection_flows6, key, seen, seen->row, 6);
 
-	if (placed == PLACED_FULL) {
+	if (placed != PLACED) {
 		struct flow6_key spilled = *key;
 
 		spilled.dirflags |= spill_flag();
-		placed = spill(&connection_flows6, &spilled, seen, 6);
+		placed = spill(&connection_flows6, &spilled, seen, placed, 6);
 	}
 	settle(seen, placed);
 	return 0;

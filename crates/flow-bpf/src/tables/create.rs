@@ -88,7 +88,7 @@ fn size(maps: &mut OpenFlowMaps<'_>, geometry: &Geometry) -> libbpf_rs::Result<(
     set(&mut maps.totals, 2 * slots * 2)?;
     set(&mut maps.folded, 2 * shards * slots * 2)?;
     set(&mut maps.fill, 2 * shards)?;
-    set(&mut maps.edge_fill, 2 * slots)?;
+    set(&mut maps.edge_fill, 2 * shards * slots)?;
     set(&mut maps.edge_book, geometry.records(Region::EdgeBook))?;
     set(&mut maps.pairs, geometry.records(Region::Pairs))?;
     set(&mut maps.redo, geometry.records(Region::Redo))

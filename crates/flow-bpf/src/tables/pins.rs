@@ -149,7 +149,7 @@ fn fits(maps: &Maps, geometry: &Geometry) -> bool {
         && entries(&maps.totals) == 4 * slots
         && entries(&maps.folded) == 4 * shards * slots
         && entries(&maps.fill) == 2 * shards
-        && entries(&maps.edge_fill) == 2 * slots
+        && entries(&maps.edge_fill) == 2 * shards * slots
         && entries(&maps.connection_flows) == 2 * shards
         && entries(&maps.connection_flows6) == 2 * shards
 }

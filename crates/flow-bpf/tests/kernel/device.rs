@@ -12,7 +12,7 @@ use std::{
 };
 
 use flow_bpf::{LinkLayer, Scope};
-use flow_model::flow::Direction;
+use flow_model::flow::{Counts, Direction, Parity};
 
 use crate::{
     frames::{
@@ -44,10 +44,13 @@ struct Layout {
 const GSO_TCP4: u8 = 1;
 const GSO_TCP6: u8 = 4;
 const GSO_UDP: u8 = 5;
+/// The older kind: the datagram stays one and becomes IP fragments.
+const GSO_UDP_FRAGMENTS: u8 = 3;
 
 impl Layout {
     fn octets(self) -> Vec<u8> {
-        let checksum_offset = if self.gso_type == GSO_UDP { 6_u16 } else { 16 };
+        let udp = matches!(self.gso_type, GSO_UDP | GSO_UDP_FRAGMENTS);
+        let checksum_offset = if udp { 6_u16 } else { 16 };
         let needs_checksum = u8::from(self.gso_type != 0);
         let mut octets = vec![needs_checksum, self.gso_type];
         for field in [self.linear, self.gso_size, self.checksum_start, checksum_offset] {
@@ -61,6 +64,15 @@ impl Device {
     fn send(&mut self, octets: &[u8], layout: Layout) {
         let packet = [layout.octets(), octets.to_vec()].concat();
         assert_eq!(self.file.write(&packet).unwrap(), packet.len(), "the device takes it whole");
+    }
+
+    /// Sends a packet and tells as how many frames and octets it was counted.
+    fn counted(&mut self, bench: &mut Bench, octets: &[u8], layout: Layout) -> Counts {
+        let mut wire = || bench.lab.totals(Parity::Even, SLOT)[Direction::Rx as usize].wire;
+        let before = wire();
+        self.send(octets, layout);
+        let after = wire();
+        Counts { packets: after.packets - before.packets, bytes: after.bytes - before.bytes }
     }
 
     /// Sends a packet and holds what was counted to the reference.
@@ -217,7 +229,7 @@ fn an_opaque_device_is_counted_and_not_parsed() {
         let packet = ipv4(TCP, &frames::tcp([1, 2], 0, 0, 10));
         device.send(&packet, Layout::default());
         assert_eq!(bench.lab.event(flow_bpf::Event::LinkType), 1);
-        bench.lab.assert_law(flow_model::flow::Parity::Even, SLOT);
+        bench.lab.assert_law(Parity::Even, SLOT);
     });
 }
 
@@ -278,6 +290,75 @@ fn tunnels_outside_the_linear_part_are_entered() {
         for frame in frames {
             for linear in 14..=130 {
                 device.check(bench, &frame, Layout { linear, ..tcp });
+            }
+        }
+    });
+}
+
+/// What a socket may send to the port of a tunnel: a frame with far more headers than any
+/// tunnel's, and nothing that looks like one.
+fn tunnel_payloads() -> [Vec<u8>; 2] {
+    let chain = [Extension::Destination(255); 3];
+    let inner = ethernet(IPV6, &ipv6_chain(&chain, UDP, &udp([1, 2], &frames::body(100))));
+    let mut lie = vxlan(&inner);
+    lie.resize(60_000, 0);
+    [lie, vec![0; 60_000]]
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn a_datagram_to_the_port_of_a_tunnel_is_cut_as_any_other() {
+    const SIZE: usize = 1400;
+    with_device(LinkLayer::Ethernet, |device, bench| {
+        for payload in tunnel_payloads() {
+            let frames = payload.len().div_ceil(SIZE);
+            for port in [4789, 8472, 6081, 5000] {
+                let datagram = udp([7, port], &payload);
+                for (kind, packet, headers) in
+                    [(IPV4, ipv4(UDP, &datagram), 42), (IPV6, ipv6(UDP, &datagram), 62)]
+                {
+                    let checksum_start = headers as u16 - 8;
+                    let layout = Layout {
+                        gso_type: GSO_UDP,
+                        gso_size: SIZE as u16,
+                        checksum_start,
+                        linear: checksum_start + 200,
+                    };
+                    let counted = device.counted(bench, &ethernet(kind, &packet), layout);
+                    let bytes = payload.len() + frames * headers;
+                    let expected = Counts { packets: frames as u64, bytes: bytes as u64 };
+                    assert_eq!(counted, expected, "port {port}, {headers} octets of headers");
+                }
+            }
+        }
+        assert_eq!(bench.lab.event(flow_bpf::Event::GsoHeaders), 0, "no header was a riddle");
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn the_fragments_of_a_datagram_repeat_its_ip_header_alone() {
+    const SIZE: usize = 1400;
+    with_device(LinkLayer::Ethernet, |device, bench| {
+        for payload in [1393, 1400, 14_000, 60_000] {
+            let datagram = udp([7, 4789], &frames::body(payload));
+            // Behind 14 octets of Ethernet and, for IPv6, with 8 of a fragment header.
+            for (kind, packet, start, repeated) in
+                [(IPV4, ipv4(UDP, &datagram), 34, 34), (IPV6, ipv6(UDP, &datagram), 54, 62)]
+            {
+                let layout = Layout {
+                    gso_type: GSO_UDP_FRAGMENTS,
+                    gso_size: SIZE as u16,
+                    checksum_start: start,
+                    linear: start + 8,
+                };
+                let fragments = datagram.len().div_ceil(SIZE);
+                let expected = Counts {
+                    packets: fragments as u64,
+                    bytes: (datagram.len() + fragments * repeated) as u64,
+                };
+                let counted = device.counted(bench, &ethernet(kind, &packet), layout);
+                assert_eq!(counted, expected, "{payload} octets from {start}");
             }
         }
     });

@@ -12,7 +12,7 @@ use libbpf_rs::query::ProgInfoIter;
 use crate::lab::{Lab, SLOT, single, sizes};
 
 /// A pod's hook is in place after a few milliseconds only as long as this holds.
-const BUDGET: u32 = 9_000;
+const BUDGET: u32 = 10_000;
 
 #[test]
 #[ignore = "root: loads programs"]

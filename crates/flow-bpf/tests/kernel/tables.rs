@@ -179,6 +179,30 @@ fn an_edge_beyond_its_quota_is_folded_and_others_are_not() {
 
 #[test]
 #[ignore = "root: loads programs"]
+fn an_edge_leaves_others_their_share_of_each_shard_that_it_reaches() {
+    pin_to_cpu(0);
+    let sizes = Sizes { edge_quota_percent: 50, ..narrow(128, 8) };
+    let mut lab = Lab::with(sizes, single(SLOT));
+    for port in 0..40 {
+        lab.send(&udp4([port, 80]));
+    }
+    assert_eq!(lab.flows(Parity::Even).len(), 8 + 8, "half of its CPU's shard and of the next");
+    assert_eq!(lab.class(Direction::Tx, Class::Quota).packets, 24);
+    assert_eq!(lab.event(Event::Overflow), 0, "nothing is full");
+
+    let other = Lab::on(lab.tables.clone(), single(Slot(4)));
+    for port in 0..16 {
+        other.send(&udp4([port, 80]));
+    }
+    let flows = lab.flows(Parity::Even);
+    let of_other = flows.iter().filter(|flow| flow.key.slot == Slot(4)).count();
+    assert_eq!(of_other, 16, "the spraying edge takes nothing from another");
+    lab.assert_law(Parity::Even, SLOT);
+    lab.assert_law(Parity::Even, Slot(4));
+}
+
+#[test]
+#[ignore = "root: loads programs"]
 fn a_full_shard_overflows_into_its_neighbour_and_then_folds() {
     pin_to_cpu(1);
     let mut lab = Lab::with(narrow(8, 2), single(SLOT));
