@@ -61,10 +61,19 @@ struct Key {
     tcp: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Connection {
     last_ns: u64,
-    /// FIN seen from the low and from the high end.
+    /// Which epoch `now` is about, by the time at which its clock was read.
+    epoch: u64,
+    before: Ends,
+    now: Ends,
+}
+
+/// What TCP has said about the end of a connection.
+#[derive(Debug, Clone, Copy, Default)]
+struct Ends {
+    /// FIN from the low and from the high end.
     fins: [bool; 2],
     reset: bool,
 }
@@ -83,9 +92,11 @@ impl Connections {
         let last_ns = clock.monotonic_ns(flow.last);
         let room = self.table.len() < self.capacity;
         if let Some(known) = self.table.get_mut(&key) {
+            known.enter(clock.monotonic_ns);
             known.update(flow, sender, last_ns);
         } else if room {
-            let mut new = Connection { last_ns, fins: [false; 2], reset: false };
+            let epoch = clock.monotonic_ns;
+            let mut new = Connection { epoch, ..Connection::default() };
             new.update(flow, sender, last_ns);
             self.table.insert(key, new);
         } else {
@@ -141,16 +152,39 @@ impl Key {
 }
 
 impl Connection {
+    fn enter(&mut self, epoch: u64) {
+        if self.epoch != epoch {
+            self.before = self.before.and(self.now);
+            (self.now, self.epoch) = (Ends::default(), epoch);
+        }
+    }
+
+    /// Takes a flow of the epoch. They come in any order, so a SYN begins a new life only
+    /// behind an end of an earlier epoch.
     fn update(&mut self, flow: &FlowEntry, sender: usize, last_ns: u64) {
-        if self.ended() && flow.syn > 0 {
-            (self.fins, self.reset) = ([false; 2], false);
+        if self.before.complete() && flow.syn > 0 {
+            self.before = Ends::default();
         }
         self.last_ns = self.last_ns.max(last_ns);
-        self.fins[sender] |= flow.fin > 0;
-        self.reset |= flow.rst > 0;
+        self.now.fins[sender] |= flow.fin > 0;
+        self.now.reset |= flow.rst > 0;
     }
 
     const fn ended(&self) -> bool {
+        self.before.and(self.now).complete()
+    }
+}
+
+impl Ends {
+    const fn and(self, other: Self) -> Self {
+        let [low, high] = self.fins;
+        Self {
+            fins: [low || other.fins[0], high || other.fins[1]],
+            reset: self.reset || other.reset,
+        }
+    }
+
+    const fn complete(&self) -> bool {
         self.reset || (self.fins[0] && self.fins[1])
     }
 }

@@ -1,6 +1,7 @@
 use super::{Active, Connections, TickClock};
 use crate::flow::{Counts, Direction, FlowEntry, FlowKey, Slot};
 use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 const CLOCK: TickClock = TickClock { tick: 1000, monotonic_ns: 1_000_000, tick_ns: 1000 };
@@ -32,6 +33,11 @@ const SERVER: (u8, u16) = (2, 443);
 
 fn tcp(from: (u8, u16), to: (u8, u16)) -> FlowEntry {
     flow(from, to, 6, 1000)
+}
+
+/// The clock as it was read some epochs later, within a tick.
+fn later(epochs: u64) -> TickClock {
+    TickClock { monotonic_ns: CLOCK.monotonic_ns + epochs, ..CLOCK }
 }
 
 fn active(table: &mut Connections) -> u64 {
@@ -70,10 +76,36 @@ fn a_reset_ends_it_and_so_does_a_fin_from_both_sides_but_not_from_one() {
 fn late_segments_do_not_revive_an_ended_connection_but_a_new_one_with_its_ports_does() {
     let mut table = Connections::new(10);
     table.observe(&FlowEntry { rst: 1, ..tcp(SERVER, CLIENT) }, &CLOCK);
-    table.observe(&tcp(CLIENT, SERVER), &CLOCK);
+    table.observe(&tcp(CLIENT, SERVER), &later(1));
     assert_eq!(active(&mut table), 0);
-    table.observe(&FlowEntry { syn: 1, ..tcp(CLIENT, SERVER) }, &CLOCK);
+    table.observe(&FlowEntry { syn: 1, ..tcp(CLIENT, SERVER) }, &later(2));
     assert_eq!(active(&mut table), 1);
+}
+
+#[test]
+fn a_connection_that_begins_and_ends_within_an_epoch_is_over_in_whatever_order_its_flows_come() {
+    let refused =
+        [FlowEntry { syn: 1, ..tcp(CLIENT, SERVER) }, FlowEntry { rst: 1, ..tcp(SERVER, CLIENT) }];
+    let closed = [
+        FlowEntry { syn: 1, fin: 1, ..tcp(CLIENT, SERVER) },
+        FlowEntry { syn: 1, fin: 1, ..tcp(SERVER, CLIENT) },
+    ];
+    for [first, second] in [refused, closed] {
+        for flows in [[first, second, first, second], [second, first, second, first]] {
+            let mut table = Connections::new(10);
+            flows.iter().for_each(|flow| table.observe(flow, &CLOCK));
+            assert_eq!(active(&mut table), 0, "{flows:?}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_takes_the_ports_of_an_ended_one_keeps_the_end_that_its_epoch_saw() {
+    let mut table = Connections::new(10);
+    table.observe(&FlowEntry { rst: 1, ..tcp(SERVER, CLIENT) }, &CLOCK);
+    table.observe(&FlowEntry { rst: 1, ..tcp(SERVER, CLIENT) }, &later(1));
+    table.observe(&FlowEntry { syn: 1, ..tcp(CLIENT, SERVER) }, &later(1));
+    assert_eq!(active(&mut table), 0);
 }
 
 #[test]
@@ -114,29 +146,54 @@ fn ticks_become_times_across_the_wrap_of_their_counter() {
     assert_eq!(early.monotonic_ns(1), 0);
 }
 
+/// Ends of a connection: FIN from the low and from the high end, RST.
+type Ends = [bool; 3];
+
+const fn over([low, high, reset]: Ends) -> bool {
+    reset || low && high
+}
+
 proptest! {
     #[test]
     fn the_gauge_equals_a_count_made_by_hand(
-        flows in proptest::collection::vec((0_u8..4, 0_u8..4, 0_u32..3, 0_u32..2, 0_u32..2, 0_u32..200), 0..80),
+        epochs in proptest::collection::vec(
+            proptest::collection::vec(
+                (0_u8..4, 0_u8..4, 0_u32..3, 0_u32..2, 0_u32..2, 0_u32..200), 0..20,
+            ),
+            0..5,
+        ),
     ) {
-        let mut table = Connections::new(1000);
-        let mut truth = std::collections::BTreeMap::<(u8, u8), (u32, bool, bool, bool)>::new();
-        for (from, to, syn, fin, rst, last) in flows {
-            let one = FlowEntry { syn, fin, rst, ..flow((from, 1), (to, 1), 6, 900 + last) };
-            table.observe(&one, &CLOCK);
-            let entry = truth.entry((from.min(to), from.max(to))).or_default();
-            if syn > 0 && (entry.3 || entry.1 && entry.2) {
-                (entry.1, entry.2, entry.3) = (false, false, false);
+        let mut tables = [Connections::new(1000), Connections::new(1000)];
+        let mut truth = BTreeMap::<(u8, u8), (u32, Ends)>::new();
+        for (epoch, flows) in (0..).zip(epochs) {
+            let mut ends = BTreeMap::<(u8, u8), (bool, Ends)>::new();
+            for &(from, to, syn, fin, rst, last) in &flows {
+                let pair = (from.min(to), from.max(to));
+                let (opened, ends) = ends.entry(pair).or_default();
+                *opened |= syn > 0;
+                ends[usize::from(from > to)] |= fin > 0;
+                ends[2] |= rst > 0;
+                let seen = &mut truth.entry(pair).or_default().0;
+                *seen = (*seen).max(900 + last);
             }
-            entry.0 = entry.0.max(900 + last);
-            if fin > 0 {
-                *if from > to { &mut entry.2 } else { &mut entry.1 } = true;
+            for (pair, (opened, now)) in ends {
+                let before = &mut truth.entry(pair).or_default().1;
+                if opened && over(*before) {
+                    *before = Ends::default();
+                }
+                *before = std::array::from_fn(|i| before[i] | now[i]);
             }
-            entry.3 |= rst > 0;
+            let flows = flows.iter().map(|&(from, to, syn, fin, rst, last)| {
+                FlowEntry { syn, fin, rst, ..flow((from, 1), (to, 1), 6, 900 + last) }
+            });
+            flows.clone().for_each(|flow| tables[0].observe(&flow, &later(epoch)));
+            flows.rev().for_each(|flow| tables[1].observe(&flow, &later(epoch)));
         }
-        let expected = truth.values().filter(|one| one.0 >= 1040 && !(one.3 || one.1 && one.2));
-        let expected = expected.count() as u64;
-        prop_assert_eq!(table.sweep(1_100_000, 60_000), Active { tcp: expected, udp: 0 });
-        prop_assert!(table.len() <= truth.len());
+        let expected = truth.values().filter(|(last, ends)| *last >= 1040 && !over(*ends));
+        let expected = Active { tcp: expected.count() as u64, udp: 0 };
+        for table in &mut tables {
+            prop_assert_eq!(table.sweep(1_100_004, 60_004), expected);
+            prop_assert!(table.len() <= truth.len());
+        }
     }
 }
