@@ -28,12 +28,14 @@ use self::systems::Systems;
 use crate::failure::Failure;
 use crate::serving::{Listener, serve_profiles};
 use crate::settings::{Input, Told};
-use crate::{logging, runtime, version};
+use crate::{logging, rights, runtime, version};
 
 /// Runs until a signal.
 pub(crate) fn run(input: &Input, told: Told) -> Result<(), Failure> {
     let plan = Plan::new(told)?;
+    let reduced = rights::reduce();
     let logs = logging::install(input, &plan.process)?;
+    rights::tell(reduced);
     let silent = |_| Ok(());
     let reload = |plan: &mut Plan, parts: Parts<'_>| reload::take(input, plan, parts);
     let life = live(plan, &logs, silent, Some(reload));
@@ -152,7 +154,19 @@ impl<'a> Life<'a> {
         };
         tokio::select! {
             ended = timeout(deadline + GRACE, ending) => ended.map_err(|_| overdue(deadline)),
-            () = self.signals.again() => Err(impatient()),
+            () = impatience(&mut self.signals) => Err(impatient()),
+        }
+    }
+}
+
+/// Waits until somebody asks a second time. What asks twice at once asks once: `timeout`
+/// and service managers signal a process and then its group.
+async fn impatience(signals: &mut Signals) {
+    let asked = Instant::now();
+    loop {
+        signals.again().await;
+        if asked.elapsed() >= ONCE {
+            return;
         }
     }
 }
@@ -187,6 +201,9 @@ fn overdue(deadline: Duration) -> Failure {
 
 /// Scrapes and pushes are all there is to do; measuring has its own threads.
 const WORKERS: usize = 2;
+
+/// Signals within this time are one.
+const ONCE: Duration = Duration::from_secs(1);
 
 /// For a system that keeps its own deadline to say so.
 const GRACE: Duration = Duration::from_secs(1);

@@ -14,6 +14,7 @@ mod manual;
 mod oneshot;
 mod output;
 mod pins;
+mod rights;
 mod runtime;
 mod serving;
 mod settings;
@@ -56,7 +57,9 @@ fn run(input: &Input, mut told: Told) -> Result<(), Failure> {
 }
 
 fn flows_once(input: &Input, flows: Flows) -> Result<(), Failure> {
+    let reduced = rights::reduce();
     let logs = logging::install(input, &flows.process)?;
+    rights::tell(reduced);
     let document = oneshot::measure(&flows)?;
     drop(logs);
     output::print_document(&document, flows.settings.output)?;

@@ -1,7 +1,8 @@
 //! The asynchronous part of the process: it serves and pushes, and may do little else.
 //!
 //! What strangers send is handled on these threads, so they give up the rights that the
-//! measuring threads need. Capabilities belong to threads; the others keep theirs.
+//! measuring threads need. Capabilities belong to threads; the others keep what is in
+//! `rights.rs`.
 
 use anyhow::Context;
 use net_sys::host::{Capabilities, HostError, drop_capabilities_except};

@@ -88,6 +88,30 @@ fn threads_that_serve_strangers_have_given_up_their_rights() {
 const HARMLESS: u64 = 0b110;
 
 #[test]
+fn no_thread_keeps_rights_that_measuring_does_not_need() {
+    let setup = Setup::new();
+    let agent = agent(&setup, "");
+    setup.answer("/metrics");
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", agent.id())).unwrap();
+    let statuses: Vec<_> = tasks
+        .map(|task| std::fs::read_to_string(task.unwrap().path().join("status")).unwrap())
+        .collect();
+    assert!(statuses.len() > 3, "the log, the measuring and the serving threads");
+    for status in statuses {
+        let value = |key| status.lines().find_map(|line: &str| line.strip_prefix(key)).unwrap();
+        let permitted = u64::from_str_radix(value("CapPrm:\t"), 16).unwrap();
+        assert_eq!(permitted & !MEASURING, 0, "{status}");
+        assert_eq!(value("NoNewPrivs:\t"), "1", "{status}");
+    }
+    stop(agent);
+}
+
+/// CAP_DAC_OVERRIDE, DAC_READ_SEARCH, NET_BIND_SERVICE, NET_ADMIN, SYS_PTRACE, SYS_ADMIN,
+/// SYS_RESOURCE, PERFMON and BPF.
+const MEASURING: u64 =
+    HARMLESS | 1 << 10 | 1 << 12 | 1 << 19 | 1 << 21 | 1 << 24 | 1 << 38 | 1 << 39;
+
+#[test]
 fn keys_that_the_agent_does_not_use_are_told() {
     let setup = Setup::new();
     let pins = setup.path("");

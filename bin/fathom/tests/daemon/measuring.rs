@@ -69,6 +69,22 @@ fn a_signal_ends_the_window_early_and_the_document_is_printed() {
 
 #[test]
 #[ignore = "root: needs network namespaces and BPF"]
+fn two_signals_at_once_are_one_and_the_last_drain_is_made() {
+    let lab = lab();
+    for _ in 0..5 {
+        let setup = Setup::new();
+        let ready = setup.path("ready");
+        let arguments = ["--no-pin", "--listen", "off", "--ready-file", &ready];
+        let mut process = inside(lab.node_a().namespace.place(), &arguments).spawn().unwrap();
+        process.wait_for_file(Path::new(&ready), PATIENCE).unwrap();
+        process.signal(Signal::INT).unwrap();
+        let ended = process.stop_by(Signal::TERM, PATIENCE).unwrap().success().unwrap();
+        assert!(ended.stderr.contains("Hooks are removed"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+#[ignore = "root: needs network namespaces and BPF"]
 fn a_missing_capability_exits_with_77_and_is_named() {
     let dropped = ["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", PROGRAM];
     let measure = ["flows", "--duration", "1s", "--pod-edge", "lo=lo"];
