@@ -5,6 +5,7 @@
  */
 #include "flow_table.bpf.h"
 
+#define PACKET_LOOPBACK 5 /* linux/if_packet.h */
 #define VERDICT_NEXT (-1) /* TCX_NEXT for a link, TC_ACT_UNSPEC for a filter */
 
 struct edge {
@@ -243,6 +244,12 @@ static __always_inline int observe(struct __sk_buff *skb, enum flow_direction di
 	struct edge edge;
 	u32 zero = 0;
 
+	/*
+	 * A copy that the stack hands back to its own sender: it crosses no edge, and has lost
+	 * its link header.
+	 */
+	if (skb->pkt_type == PACKET_LOOPBACK)
+		return VERDICT_NEXT;
 	page = bpf_map_lookup_elem(&control, &zero);
 	if (!page)
 		return VERDICT_NEXT; /* an array of one has its element 0 */

@@ -22,6 +22,8 @@
 #define GSO_DATAGRAMS (1 << 17)	 /* a payload that becomes datagrams (4.18) */
 
 #define IPV6_FRAGMENT_LEN 8
+#define IPV6_JUMBO 0xc2 /* RFC 2675 */
+#define IPV6_JUMBO_LEN 8
 
 struct amount {
 	u64 packets;
@@ -195,9 +197,32 @@ static __always_inline u32 gso_type_of(struct __sk_buff *skb)
 
 /* What the frames of a segmented buffer have in common. */
 struct repeated {
-	u32 headers;  /* octets in front of the first frame's payload; 0: not known */
-	u32 inserted; /* octets that each frame has and the buffer has not */
+	u32 headers;  /* octets in front of each frame's payload; 0: not known */
+	u32 inserted; /* octets that each frame has besides */
+	u32 removed;  /* octets that the buffer has and no frame */
 };
+
+/*
+ * Octets of the jumbo option that the kernel puts into IPv6 buffers beyond 64 KiB and takes
+ * out again when it cuts them (5.19).
+ */
+static __always_inline u32 jumbo_option(struct __sk_buff *skb, const struct parsed *out)
+{
+	struct {
+		u16 payload;
+		u8 next, rest[33];
+		u8 behind, words, option, octets;
+	} ip;
+	u32 off = out->transport - IPV6_JUMBO_LEN - sizeof(struct ipv6_header);
+
+	if (out->family != 6 || skb->len <= 0xffff ||
+	    bpf_skb_load_bytes(skb, off + offsetof(struct ipv6_header, payload), &ip, sizeof(ip)))
+		return 0;
+	return !ip.payload && ip.next == PROTO_HOPOPTS && ip.behind == PROTO_TCP && !ip.words &&
+			       ip.option == IPV6_JUMBO ?
+		       IPV6_JUMBO_LEN :
+		       0;
+}
 
 /* Octets that each frame of a segmented buffer repeats. */
 static __always_inline struct repeated repeated_headers(struct __sk_buff *skb,
@@ -224,7 +249,8 @@ static __always_inline struct repeated repeated_headers(struct __sk_buff *skb,
 		repeated.headers = out->transport;
 		repeated.inserted = out->family == 6 ? IPV6_FRAGMENT_LEN : 0;
 	} else if (len) {
-		repeated.headers = out->transport + len;
+		repeated.removed = jumbo_option(skb, out) ^ veil;
+		repeated.headers = out->transport + len - repeated.removed;
 	}
 	return repeated;
 }
@@ -236,7 +262,8 @@ static __always_inline struct repeated repeated_headers(struct __sk_buff *skb,
 static __always_inline bool segment(struct __sk_buff *skb, struct repeated repeated,
 				    struct amount *amount)
 {
-	u32 size = skb->gso_size, len = skb->len, headers = repeated.headers;
+	u32 veil = veil_of(skb->len), headers = repeated.headers ^ veil;
+	u32 size = skb->gso_size, len = skb->len - (repeated.removed ^ veil);
 	bool known = headers && headers <= len;
 	u32 n = skb->gso_segs;
 
@@ -247,7 +274,7 @@ static __always_inline bool segment(struct __sk_buff *skb, struct repeated repea
 	amount->packets = n;
 	amount->bytes = len;
 	if (known)
-		amount->bytes += (u64)(n - 1) * headers + (n > 1 ? n * repeated.inserted : 0);
+		amount->bytes += (u64)(n - 1) * headers + n * (repeated.inserted ^ veil);
 	return known;
 }
 

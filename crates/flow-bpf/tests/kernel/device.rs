@@ -363,3 +363,54 @@ fn the_fragments_of_a_datagram_repeat_its_ip_header_alone() {
         }
     });
 }
+
+#[test]
+#[ignore = "root: loads programs"]
+fn the_jumbo_option_of_large_buffers_is_on_no_frame() {
+    const SIZE: usize = 1440;
+    with_device(LinkLayer::Ethernet, |device, bench| {
+        for payload in [65_536, 150_000, 180_000] {
+            let tcp = frames::tcp([1, 2], 0, 3, payload);
+            let jumbo = u32::try_from(tcp.len() + 8).unwrap().to_be_bytes();
+            let option = [&[TCP, 0, 0xc2, 4][..], &jumbo].concat();
+            let packet = [ipv6(0, &[]), option, tcp].concat();
+            let layout = Layout {
+                gso_type: GSO_TCP6,
+                gso_size: SIZE as u16,
+                checksum_start: 62,
+                linear: 200,
+            };
+            let counted = device.counted(bench, &ethernet(IPV6, &packet), layout);
+            let frames = payload.div_ceil(SIZE);
+            let expected = Counts {
+                packets: frames as u64,
+                bytes: (payload + frames * (14 + 40 + 32)) as u64,
+            };
+            assert_eq!(counted, expected, "{payload} octets");
+        }
+    });
+}
+
+fn ip(words: &str) {
+    let done = std::process::Command::new("ip").args(words.split(' ')).status().unwrap();
+    assert!(done.success(), "ip {words}");
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn what_a_sender_hears_of_its_own_broadcast_is_not_received() {
+    with_device(LinkLayer::Ethernet, |device, bench| {
+        // An address whose first half looks like the type of an IPv4 frame.
+        ip("addr add 8.0.0.1/24 broadcast 8.0.0.255 dev probe0");
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let hears = std::net::UdpSocket::bind("0.0.0.0:4000").unwrap();
+        hears.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        socket.set_broadcast(true).unwrap();
+        socket.send_to(b"to all", "8.0.0.255:4000").unwrap();
+        assert_eq!(hears.recv(&mut [0; 16]).unwrap(), 6, "the stack looped it back");
+        assert_eq!(bench.lab.totals(Parity::Even, SLOT)[1].skb, Counts::ZERO);
+
+        let others = ethernet(IPV4, &ipv4(UDP, &udp([9, 9], b"from the wire")));
+        device.check(bench, &others, Layout::default());
+    });
+}
