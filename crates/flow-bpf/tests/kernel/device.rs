@@ -96,7 +96,7 @@ fn with_device(link_layer: LinkLayer, test: impl FnOnce(&mut Device, &mut Bench)
             assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
             let lab = Lab::with(sizes(), Scope::Single { slot: SLOT, link_layer });
             let file = open_device(link_layer);
-            let hook = attach(&lab);
+            let hook = attach(&lab, Direction::Rx, libbpf_sys::BPF_TCX_INGRESS);
             let mut device = Device { file, link_layer, _hook: hook };
             test(&mut device, &mut Bench::on(lab, Direction::Rx));
         });
@@ -140,11 +140,10 @@ fn open_device(link_layer: LinkLayer) -> File {
     file
 }
 
-fn attach(lab: &Lab) -> OwnedFd {
+fn attach(lab: &Lab, direction: Direction, hook: libbpf_sys::bpf_attach_type) -> OwnedFd {
     // SAFETY: the name is terminated and outlives the call.
     let ifindex = unsafe { libc::if_nametoindex(NAME.as_ptr()) };
-    let program = lab.program.fd(Direction::Rx).unwrap().as_raw_fd();
-    let hook = libbpf_sys::BPF_TCX_INGRESS;
+    let program = lab.program.fd(direction).unwrap().as_raw_fd();
     // SAFETY: takes descriptors and numbers only.
     let link = unsafe {
         libbpf_sys::bpf_link_create(program, ifindex.cast_signed(), hook, std::ptr::null())
@@ -412,5 +411,51 @@ fn what_a_sender_hears_of_its_own_broadcast_is_not_received() {
 
         let others = ethernet(IPV4, &ipv4(UDP, &udp([9, 9], b"from the wire")));
         device.check(bench, &others, Layout::default());
+    });
+}
+
+/// Sends a payload that the kernel is to cut into datagrams of this size.
+fn send_segmented(payload: &[u8], size: i32, target: &str) {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // SAFETY: the option is an integer that outlives the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            (&raw const size).cast(),
+            size_of::<i32>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+    assert_eq!(socket.send_to(payload, target).unwrap(), payload.len());
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn a_tunnel_on_a_port_of_its_own_is_counted_low_and_said_to_be() {
+    const SIZE: usize = 1300;
+    const PAYLOAD: usize = 60_000;
+    const HEADERS: usize = 14 + 20 + 8 + 8 + 14 + 20 + 8;
+    with_device(LinkLayer::Ethernet, |_, bench| {
+        let _hook = attach(&bench.lab, Direction::Tx, libbpf_sys::BPF_TCX_EGRESS);
+        ip("addr add 192.0.2.1/24 dev probe0");
+        ip("neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev probe0");
+        let frames = PAYLOAD.div_ceil(SIZE);
+        for (port, bytes, riddles) in
+            [(4789, PAYLOAD + frames * HEADERS, 0), (14_789, PAYLOAD + HEADERS, 1)]
+        {
+            ip(&format!("link add vx type vxlan id 5 remote 192.0.2.2 dstport {port} dev probe0"));
+            ip("addr add 198.51.100.1/24 dev vx");
+            ip("link set vx up");
+            ip("neigh add 198.51.100.2 lladdr 02:00:00:00:00:03 dev vx");
+            send_segmented(&[0; PAYLOAD], SIZE as i32, "198.51.100.2:9");
+            ip("link del vx");
+            let wire = bench.lab.flows(Parity::Even);
+            let tunnel = wire.iter().find(|flow| flow.key.dst_port == port).unwrap();
+            let expected = Counts { packets: frames as u64, bytes: bytes as u64 };
+            assert_eq!(tunnel.counts, expected, "port {port}");
+            assert_eq!(bench.lab.event(flow_bpf::Event::GsoHeaders), riddles, "port {port}");
+        }
     });
 }
