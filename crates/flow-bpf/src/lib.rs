@@ -15,6 +15,7 @@ mod mapped;
 mod notice;
 mod pinned;
 mod program;
+mod service_ports;
 mod skb;
 mod slots;
 mod tables;

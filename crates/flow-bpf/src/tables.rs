@@ -15,13 +15,12 @@ use flow_model::{
 use libbpf_rs::{MapCore, MapFlags, MapHandle};
 
 use crate::{
-    batch,
     clock::{Clock, ClockPair},
     error::{Error, Step},
     layout::{ClockRecord, Config, EventsCell},
     mapped::Mapped,
     notice::Notices,
-    skb,
+    service_ports, skb,
     slots::{CELLS, SlotCell},
     testrun,
 };
@@ -194,7 +193,7 @@ impl Tables {
     ///
     /// When the ring can't be mapped.
     pub fn notices(&self) -> Result<Notices, Error> {
-        Notices::new(&self.maps.events)
+        Notices::new(&self.maps.events, &self.maps.service_ports)
     }
 
     /// Returns once no program run that began before the call is still alive: updating a
@@ -291,30 +290,14 @@ impl Tables {
             .map_err(Error::libbpf(Step::Write, "slots"))
     }
 
-    /// Replaces the ports at which TCP or UDP servers are known to listen; other
-    /// protocols have no such set. Only looked at where the key keeps the service port.
+    /// Notes that TCP or UDP servers listen at a port; other protocols have no such set.
+    /// Only looked at where the key keeps the service port.
     ///
     /// # Errors
     ///
-    /// When the map can't be written.
-    pub fn set_service_ports(
-        &self,
-        protocol: Protocol,
-        ports: impl IntoIterator<Item = u16>,
-    ) -> Result<(), Error> {
-        let first = match protocol {
-            Protocol::Tcp => 0,
-            Protocol::Udp => SERVICE_WORDS,
-            _ => return Ok(()),
-        };
-        let mut words = [0_u64; SERVICE_WORDS];
-        for port in ports {
-            words[usize::from(port) / 64] |= 1 << (port % 64);
-        }
-        let indices = (first as u32..).map(u32::to_ne_bytes).take(SERVICE_WORDS);
-        let words = words.map(u64::to_ne_bytes);
-        batch::update(&self.maps.service_ports, &indices.collect::<Vec<_>>(), &words)
-            .map_err(Error::libbpf(Step::Write, "service_ports"))
+    /// When the map can't be read or written.
+    pub fn add_service_port(&self, protocol: Protocol, port: u16) -> Result<(), Error> {
+        service_ports::add(&self.maps.service_ports, protocol, port)
     }
 
     /// Kernel descriptors of every map with its name, flow tables under the name of the
@@ -356,9 +339,6 @@ impl Tables {
 
 const FLOWS4: &str = "connection_flows";
 const FLOWS6: &str = "connection_flows6";
-
-/// Words of one protocol's ports, a bit each.
-const SERVICE_WORDS: usize = 65_536 / 64;
 
 /// Entries of one shard's table.
 pub(crate) const fn per_shard(capacity: u32, shards: u32) -> u32 {

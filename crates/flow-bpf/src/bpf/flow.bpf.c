@@ -121,6 +121,16 @@ static __always_inline bool is_service(u8 protocol, u16 port)
 	return bits && (*bits >> (port & 63)) & 1;
 }
 
+/* User space writes down who serves; until it has, the same port may be told again. */
+SUBPROGRAM int tell_server(u32 port)
+{
+	struct flow_notice notice = {.kind = FLOW_NOTICE_SERVER, .port = port};
+
+	if (bpf_ringbuf_output(&events, &notice, sizeof(notice), 0))
+		count_event(FLOW_EVENT(lost_notice));
+	return 0;
+}
+
 /* Drops the client's port: the side not known to serve, else the higher one. */
 static __always_inline void keep_service_port(struct parsed *out)
 {
@@ -129,6 +139,11 @@ static __always_inline void keep_service_port(struct parsed *out)
 	bool src_serves = known && is_service(out->protocol, src);
 	bool dst_serves = known && is_service(out->protocol, dst);
 
+	if (!src_serves && out->protocol == PROTO_TCP &&
+	    (out->tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK)) {
+		tell_server(src);
+		src_serves = true;
+	}
 	if (src_serves == dst_serves)
 		src_serves = src < dst;
 	if (src_serves)

@@ -45,6 +45,7 @@ struct flow_events {
 enum flow_notice_kind {
 	FLOW_NOTICE_FILLING = 1,  /* a table passed the early-drain mark */
 	FLOW_NOTICE_OVERFLOW = 2, /* a table turned the first flow away */
+	FLOW_NOTICE_SERVER = 3,	  /* a TCP port answers that was not known to */
 };
 
 enum flow_key_mode {
@@ -146,7 +147,8 @@ struct flow_fragment {
 
 struct flow_notice {
 	__u32 kind;
-	__u32 parity;
+	__u16 parity;
+	__u16 port; /* of FLOW_NOTICE_SERVER */
 	__u32 shard;
 	__u32 family;
 };
@@ -206,6 +208,7 @@ _Static_assert(sizeof(struct flow_folded) == 128, "ABI");
 _Static_assert(sizeof(struct flow_slot_cell) == 8, "ABI");
 _Static_assert(sizeof(struct flow_fragment_key) == 40, "ABI");
 _Static_assert(sizeof(struct flow_control) == 4096, "ABI");
+_Static_assert(__builtin_offsetof(struct flow_notice, port) == 6, "ABI");
 
 #define FLOW_EDGE_RECORD_BYTES 512
 #define FLOW_PAIR_RECORD_BYTES 64

@@ -80,8 +80,10 @@ fn kept(lab: &mut Lab, frame: &[u8]) -> [u16; 2] {
 #[ignore = "root: loads programs"]
 fn service_port_keys_keep_the_known_server() {
     let mut lab = Lab::with(keyed(FlowKeyMode::PairServicePort), single(SLOT));
-    lab.tables.set_service_ports(Protocol::Tcp, [40_000, 65_535, 0, 63, 64]).unwrap();
-    lab.tables.set_service_ports(Protocol::Udp, [50_000]).unwrap();
+    for port in [40_000, 65_535, 0, 63, 64] {
+        lab.tables.add_service_port(Protocol::Tcp, port).unwrap();
+    }
+    lab.tables.add_service_port(Protocol::Udp, 50_000).unwrap();
     assert_eq!(kept(&mut lab, &tcp4([40_000, 80])), [40_000, 0], "known beats lower");
     assert_eq!(kept(&mut lab, &tcp4([80, 40_000])), [0, 40_000]);
     assert_eq!(kept(&mut lab, &tcp4([30, 63])), [0, 63]);
@@ -90,9 +92,20 @@ fn service_port_keys_keep_the_known_server() {
     assert_eq!(kept(&mut lab, &tcp4([64, 40_000])), [64, 0], "both known: the lower");
     assert_eq!(kept(&mut lab, &udp4([40_000, 80])), [0, 80], "TCP's set is not UDP's");
     assert_eq!(kept(&mut lab, &udp6([50_000, 80])), [50_000, 0]);
+}
 
-    lab.tables.set_service_ports(Protocol::Tcp, [1]).unwrap();
-    assert_eq!(kept(&mut lab, &tcp4([40_000, 80])), [0, 80], "the set was replaced");
+#[test]
+#[ignore = "root: loads programs"]
+fn a_server_with_the_higher_port_is_known_by_its_answer() {
+    let mut lab = Lab::with(keyed(FlowKeyMode::PairServicePort), single(SLOT));
+    let mut notices = lab.tables.notices().unwrap();
+    assert_eq!(kept(&mut lab, &tcp4([20_000, 50_000])), [20_000, 0], "not known yet");
+    let answer = ethernet(IPV4, &ipv4(TCP, &frames::tcp([50_000, 20_000], SYN | ACK, 0, 0)));
+    assert_eq!(kept(&mut lab, &answer), [50_000, 0], "the answer itself tells");
+    assert_eq!(notices.poll(Duration::ZERO).unwrap(), [], "nothing that others have to know");
+    assert_eq!(kept(&mut lab, &tcp4([20_001, 50_000])), [0, 50_000]);
+    assert_eq!(kept(&mut lab, &answer), [50_000, 0]);
+    assert_eq!(lab.event(Event::LostNotice), 0);
 }
 
 #[test]
