@@ -47,11 +47,14 @@ impl File {
         let mut text = String::new();
         let read =
             fs::File::open(path).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
-        let length = read.map_err(|error| refused(&error))?;
+        let length =
+            read.map_err(|error| refused(&format_args!("{error}; name a file that can be read")))?;
         if length as u64 > LONGEST {
             return Err(refused(&"longer than 1 MiB, which no configuration is"));
         }
-        let root = match parse(&text).map_err(|error| refused(&error))? {
+        let root = match parse(&text).map_err(|error| {
+            refused(&error.render_with_formatter(&serde_saphyr::UserMessageFormatter))
+        })? {
             Value::Object(root) => root,
             Value::Null => Map::new(),
             _ => return Err(refused(&"must be a mapping such as `flows: {}`")),
