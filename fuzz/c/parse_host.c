@@ -3,6 +3,7 @@
  * The kernel's parser in user space: the same headers, with a buffer for a packet.
  */
 #define BPF_BASE_BPF_H
+#define FLOW_MAPS_BPF_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -27,10 +28,32 @@ static inline u32 veil_of(u32 anything)
 	return anything ^ anything;
 }
 
+#include "flow_abi.h"
+
 struct host_packet {
 	struct __sk_buff skb; /* first: the parser holds a pointer to it */
 	const u8 *octets;
+	/* What the kernel's own structure has, and how it says it will cut the buffer. */
+	const u32 *head;
+	u32 end;
+	u32 gso_type;
 };
+
+static const struct flow_config cfg = {
+	.skb =
+		{
+			.head = offsetof(struct host_packet, head),
+			.end = offsetof(struct host_packet, end),
+			.gso_type = 0,
+			.known = 1,
+		},
+};
+
+static long bpf_probe_read_kernel(void *to, u32 len, const void *from)
+{
+	memcpy(to, from, len);
+	return 0;
+}
 
 static long bpf_skb_load_bytes(const void *skb, u32 off, void *to, u32 len)
 {
@@ -51,10 +74,17 @@ static struct host_packet packet_of(const u8 *octets, u32 len)
 	return packet;
 }
 
+/* How a buffer will be cut. */
+struct host_cut {
+	u32 size;
+	u32 segs;
+	u32 type;
+};
+
 bool host_parse_hot(const u8 *octets, u32 linear, struct parsed *out);
 u32 host_parse_frame(const u8 *octets, u32 len, bool link_header, u16 ethertype,
 		     struct parsed *out);
-bool host_segment(const u8 *octets, u32 len, u32 gso_size, u32 gso_segs, const struct parsed *out,
+bool host_segment(const u8 *octets, u32 len, const struct host_cut *cut, const struct parsed *out,
 		  struct amount *amount);
 
 bool host_parse_hot(const u8 *octets, u32 linear, struct parsed *out)
@@ -71,13 +101,17 @@ u32 host_parse_frame(const u8 *octets, u32 len, bool link_header, u16 ethertype,
 }
 
 /* `out` NULL: the frame was not parsed. */
-bool host_segment(const u8 *octets, u32 len, u32 gso_size, u32 gso_segs, const struct parsed *out,
+bool host_segment(const u8 *octets, u32 len, const struct host_cut *cut, const struct parsed *out,
 		  struct amount *amount)
 {
 	struct host_packet packet = packet_of(octets, len);
-	u32 headers = out ? repeated_headers(&packet.skb, out) : 0;
+	struct repeated repeated = {};
 
-	packet.skb.gso_size = gso_size;
-	packet.skb.gso_segs = gso_segs;
-	return segment(&packet.skb, headers, amount);
+	packet.head = &packet.gso_type;
+	packet.gso_type = cut->type;
+	packet.skb.gso_size = cut->size;
+	packet.skb.gso_segs = cut->segs;
+	if (out)
+		repeated = repeated_headers(&packet.skb, out);
+	return segment(&packet.skb, repeated, amount);
 }

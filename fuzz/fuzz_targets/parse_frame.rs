@@ -1,15 +1,15 @@
 //! Octets of any kind: both readings agree on them.
 #![no_main]
 
-use fathom_fuzz::{Link, agree, agree_on_segments};
+use fathom_fuzz::{Cut, Link, agree, agree_on_segments};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|input: (u16, u16, Vec<u8>)| {
-    let (gso_size, gso_segs, frame) = input;
+fuzz_target!(|input: (u16, u16, u32, Vec<u8>)| {
+    let (size, segs, kind, frame) = input;
     agree(&frame, Link::Ethernet);
     agree(&frame, Link::Bare(0x0800));
     agree(&frame, Link::Bare(0x86dd));
-    if gso_size > 0 {
-        agree_on_segments(&frame, gso_size.into(), gso_segs);
+    if (1..0xffff).contains(&size) {
+        agree_on_segments(&frame, Cut { size: size.into(), segs: segs.into(), kind });
     }
 });

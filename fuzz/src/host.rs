@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use flow_model::flow::Counts;
 
-use crate::{Link, reference::Part};
+use crate::{Cut, Link, reference::Part};
 
 /// `enum parse_verdict`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,8 +152,7 @@ unsafe extern "C" {
     fn host_segment(
         octets: *const u8,
         len: u32,
-        gso_size: u32,
-        gso_segs: u32,
+        cut: *const Cut,
         out: *const Parsed,
         amount: *mut Amount,
     ) -> bool;
@@ -184,25 +183,12 @@ pub(crate) fn parse_hot(linear: &[u8]) -> Option<Parsed> {
 }
 
 /// What a segmented buffer becomes, and whether its headers were understood.
-pub(crate) fn segment(
-    frame: &[u8],
-    parsed: Option<&Parsed>,
-    gso_size: u32,
-    gso_segs: u16,
-) -> (Counts, bool) {
+pub(crate) fn segment(frame: &[u8], parsed: Option<&Parsed>, cut: &Cut) -> (Counts, bool) {
     let parsed = parsed.map_or(std::ptr::null(), std::ptr::from_ref);
     let mut amount = Amount::default();
     // SAFETY: as above; a null record says that there is none.
-    let known = unsafe {
-        host_segment(
-            frame.as_ptr(),
-            len_of(frame),
-            gso_size,
-            gso_segs.into(),
-            parsed,
-            &raw mut amount,
-        )
-    };
+    let known =
+        unsafe { host_segment(frame.as_ptr(), len_of(frame), cut, parsed, &raw mut amount) };
     (Counts { packets: amount.packets, bytes: amount.bytes }, known)
 }
 

@@ -1,44 +1,11 @@
-//! A seeded run of what the fuzzer does without end: `FATHOM_SEED` and `FATHOM_CASES`
-//! choose where it starts and how far it goes.
+//! The kernel's parser in user space reads frames like the slow reference.
 
-#[path = "../../crates/flow-bpf/tests/kernel/damage.rs"]
-mod damage;
-#[path = "../../crates/flow-bpf/tests/kernel/frames.rs"]
-#[expect(dead_code, reason = "shared with tests that build more kinds of frames")]
-mod frames;
+use fathom_fuzz::{Cut, Link, agree, agree_on_segments};
+use proptest::collection::vec;
+use proptest::prelude::{any, prop_oneof};
+use proptest::sample::select;
 
-use fathom_fuzz::{Link, agree, agree_on_segments};
-use proptest::{
-    collection::vec,
-    prelude::{Strategy, any},
-    test_runner::{Config, RngSeed, TestRunner},
-};
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
-fn runner() -> TestRunner {
-    let seed = number("FATHOM_SEED").unwrap_or(0x5eed_f10e);
-    let cases = number("FATHOM_CASES").and_then(|n| n.try_into().ok()).unwrap_or(20_000);
-    let config = Config {
-        cases,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        ..Config::default()
-    };
-    TestRunner::new(config)
-}
-
-/// Runs a law on cases of a kind.
-fn hold<T: std::fmt::Debug>(cases: impl Strategy<Value = T>, law: impl Fn(T)) {
-    runner()
-        .run(&cases, |case| {
-            law(case);
-            Ok(())
-        })
-        .unwrap();
-}
+use crate::{damage, frames, hold};
 
 #[test]
 fn damaged_frames_are_read_alike() {
@@ -54,9 +21,13 @@ fn damaged_frames_without_a_link_header_are_read_alike() {
 
 #[test]
 fn damaged_buffers_are_cut_alike() {
-    hold((damage::frame(), 1..3000_u32, any::<u16>()), |(frame, gso_size, gso_segs)| {
-        agree_on_segments(&frame, gso_size, gso_segs);
-        agree_on_segments(&frame, 0xffff, gso_segs);
+    let kinds = vec![0, Cut::DATAGRAMS, Cut::FRAGMENTS, Cut::DATAGRAMS | Cut::TUNNEL];
+    let kind = prop_oneof![4 => select(kinds), 1 => any::<u32>()];
+    let cut = (1..3000_u32, any::<u16>(), kind);
+    hold((damage::frame(), cut), |(frame, (size, segs, kind))| {
+        let segs = segs.into();
+        agree_on_segments(&frame, Cut { size, segs, kind });
+        agree_on_segments(&frame, Cut { size: BY_NUMBER, segs, kind: 0 });
     });
 }
 
@@ -88,7 +59,10 @@ fn frames_are_read_alike_at_every_length() {
     ] {
         for len in 0..=frame.len() {
             agree(&frame[..len], Link::Ethernet);
-            agree_on_segments(&frame[..len], 100, 7);
+            agree_on_segments(&frame[..len], Cut { size: 100, segs: 7, kind: 0 });
         }
     }
 }
+
+/// `GSO_BY_FRAGS`.
+const BY_NUMBER: u32 = 0xffff;
