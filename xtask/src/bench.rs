@@ -2,7 +2,8 @@
 //!
 //! Stdout carries tables and, as its last line, one JSON document. A benchmark is compiled
 //! like a release, never like a test. It either is one of criterion, which leaves its
-//! results in files, or prints its own table and a line of JSON.
+//! results in files, or prints its own tables and lines of JSON. One that cannot run does
+//! not keep the others from it; it is named at the end.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -10,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
+use serde_json::Value;
 
 mod machine;
 mod sample;
@@ -27,9 +29,14 @@ pub(crate) enum System {
 }
 
 impl System {
-    const fn crates(self) -> &'static [&'static str] {
+    /// Packages with benchmarks, and their folders.
+    const fn packages(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Flows => &["flow-model", "flow-bpf", "flow"],
+            Self::Flows => &[
+                ("flow-model", "crates/flow-model"),
+                ("flow-bpf", "crates/flow-bpf"),
+                ("fathom-tests", "tests"),
+            ],
         }
     }
 }
@@ -40,26 +47,45 @@ struct Report {
     /// Of criterion.
     samples: Vec<Sample>,
     /// What other benchmarks printed.
-    documents: Vec<serde_json::Value>,
+    documents: Vec<Value>,
+    /// What could not run: benchmarks as `package/name`, then parts of them.
+    failed: Vec<String>,
 }
 
 /// Runs every benchmark of `system`.
 pub(crate) fn run(root: &Path, system: System) -> Result<()> {
-    let began = SystemTime::now();
-    let mut documents = Vec::new();
-    for package in system.crates() {
-        for bench in benches(&root.join("crates").join(package))? {
-            documents.extend(measure(root, package, &bench)?);
+    let (began, machine) = (SystemTime::now(), Machine::read());
+    build(root)?;
+    let (mut documents, mut failed) = (Vec::new(), Vec::new());
+    for (package, folder) in system.packages() {
+        for bench in benches(&root.join(folder))? {
+            if let Err(error) = measure(root, package, &bench, &mut documents) {
+                println!("{error:#}");
+                failed.push(format!("{package}/{bench}"));
+            }
         }
     }
+    failed.extend(broken(&documents));
     let samples = sample::since(&target(root), began)?;
-    let report = Report { machine: Machine::read(), samples, documents };
+    let report = Report { machine, samples, documents, failed };
     println!("{}", table(&report));
     println!("{}", serde_json::to_string(&report)?);
+    if !report.failed.is_empty() {
+        bail!("could not run: {}", report.failed.join(", "));
+    }
     Ok(())
 }
 
-/// Names of the benchmarks of a crate.
+/// Builds the program that is measured as a whole; it lies beside the benchmarks.
+fn build(root: &Path) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let words = ["build", "--release", "--locked", "--package", "fathom"];
+    let status = Command::new(cargo).args(words).current_dir(root).status();
+    ensure!(status.context("start cargo build")?.success(), "fathom could not be built");
+    Ok(())
+}
+
+/// Names of the benchmarks of a package.
 fn benches(package: &Path) -> Result<Vec<String>> {
     let folder = package.join("benches");
     if !folder.is_dir() {
@@ -78,24 +104,29 @@ fn benches(package: &Path) -> Result<Vec<String>> {
 }
 
 /// Runs one benchmark, passes on what it prints, and keeps the lines that are JSON.
-fn measure(root: &Path, package: &str, bench: &str) -> Result<Vec<serde_json::Value>> {
+fn measure(root: &Path, package: &str, bench: &str, documents: &mut Vec<Value>) -> Result<()> {
     let mut child = Command::new(root.join("scripts/cargo-as-root.sh"))
         .args(["bench", "--locked", "--package", package, "--bench", bench])
         .current_dir(root)
         .stdout(Stdio::piped())
         .spawn()
         .context("start cargo bench")?;
-    let mut documents = Vec::new();
     let stdout = child.stdout.take().context("stdout is piped")?;
     for line in BufReader::new(stdout).lines() {
         let line = line.context("read what the benchmark prints")?;
         match serde_json::from_str(&line) {
-            Ok(document @ serde_json::Value::Object(_)) => documents.push(document),
+            Ok(document @ Value::Object(_)) => documents.push(document),
             _ => println!("{line}"),
         }
     }
     ensure!(child.wait()?.success(), "the benchmark {bench} of {package} failed");
-    Ok(documents)
+    Ok(())
+}
+
+/// Parts of benchmarks that say of themselves that they failed.
+fn broken(documents: &[Value]) -> impl Iterator<Item = String> {
+    let failed = documents.iter().filter(|document| document.get("failed").is_some());
+    failed.filter_map(|document| Some(document.get("part")?.as_str()?.to_owned()))
 }
 
 fn target(root: &Path) -> PathBuf {
@@ -117,7 +148,9 @@ fn table(report: &Report) -> String {
 mod tests {
     use std::fs;
 
-    use super::{Machine, Report, Sample, benches, table};
+    use serde_json::json;
+
+    use super::{Machine, Report, Sample, benches, broken, table};
 
     #[test]
     fn benchmarks_are_the_files_beside_their_modules() {
@@ -131,6 +164,16 @@ mod tests {
     }
 
     #[test]
+    fn parts_that_could_not_run_are_named() {
+        let documents = [
+            json!({ "part": "a", "rows": [] }),
+            json!({ "part": "b", "failed": "no program" }),
+            json!({ "machine": "failed" }),
+        ];
+        assert_eq!(broken(&documents).collect::<Vec<_>>(), ["b"]);
+    }
+
+    #[test]
     fn the_table_names_the_machine_and_leaves_unknown_rates_open() {
         let sample =
             |elements| Sample { name: "drain/a".into(), minimum_ns: 1e6, median_ns: 2e6, elements };
@@ -138,6 +181,7 @@ mod tests {
             machine: Machine::read(),
             samples: vec![sample(Some(1000)), sample(None)],
             documents: Vec::new(),
+            failed: Vec::new(),
         };
         let text = table(&report);
         assert!(text.starts_with(&report.machine.to_string()), "{text}");
