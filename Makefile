@@ -4,7 +4,7 @@
 MAKEFLAGS += --no-print-directory
 
 # rustup may have been installed a minute ago, in a shell that has not seen it yet.
-export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/sbin:/sbin
+export PATH := $(PATH):$(HOME)/.cargo/bin:/usr/local/go/bin:/usr/sbin:/sbin
 export CARGO_TERM_COLOR ?= auto
 
 # A CI job works in a new clone each time, so its build folder lives outside of it.
@@ -21,7 +21,7 @@ SOAK_MINUTES ?= 30
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 FATHOM := $(TARGET)/release/fathom
 XTASK := cargo run --quiet --locked --profile $(PROFILE) --package xtask --
-C_SOURCES := $(shell find crates -name '*.bpf.[ch]' -o -name '*_abi.h')
+C_SOURCES := $(shell find crates -name '*.bpf.[ch]' -o -name '*_abi.h') fuzz/c/parse_host.c
 C_FORMAT = clang-format --style=file
 AS_ROOT := $(CURDIR)/scripts/as-root.sh
 
@@ -52,6 +52,7 @@ check: check-format check-lints check-house ## formatting, lints, docs, sizes, l
 check-format: setup-test
 	cargo fmt --all --check
 	$(C_FORMAT) --dry-run -Werror $(C_SOURCES)
+	test -z "$$(gofmt -d scripts | tee /dev/stderr)"
 
 check-lints: setup-test
 	cargo clippy --workspace --all-targets --locked --profile $(PROFILE) -- -D warnings
@@ -66,11 +67,12 @@ test-unit: setup-build ## run the tests that need no rights
 	cargo build --workspace --bins --tests --locked --profile $(PROFILE)
 	cargo test --workspace --locked --profile $(PROFILE) --no-fail-fast
 
-# Tests of the whole program need the program. One ignored test is the inner half of
-# another, which starts it with what it needs.
+# Tests of the whole program need the program and a collector to push to. One ignored test
+# is the inner half of another, which starts it with what it needs.
 test-all: setup-test ## run all tests; cargo builds as you, tests run as root
 	@$(AS_ROOT) scripts/mount-bpffs.sh
-	cargo build --workspace --bins --tests --locked --profile $(PROFILE)
+	scripts/collector.sh >/dev/null & collector=$$!; \
+		cargo build --workspace --bins --tests --locked --profile $(PROFILE) && wait $$collector
 	scripts/cargo-as-root.sh test --workspace --locked --profile $(PROFILE) --no-fail-fast -- \
 		--include-ignored --skip pushes_once_with_the_authorities_of_the_system
 
@@ -81,15 +83,17 @@ test-metrics: setup-test ## let promtool check what the agent shows
 bench: setup-test ## run the benchmarks, print a table and JSON
 	$(XTASK) bench flows
 
+soak: export FATHOM_CASES ?= 200000
 soak: setup-test ## repeat all tests for SOAK_MINUTES, stop at the first failure
 	$(XTASK) soak --minutes $(SOAK_MINUTES)
 
 docs: setup-build ## write the generated references below docs/
 	$(XTASK) docs
 
-fmt: ## format Rust and C
+fmt: ## format Rust, C and Go
 	cargo fmt --all
 	$(C_FORMAT) -i $(C_SOURCES)
+	gofmt -w scripts
 
 setup-build: ## install what the build needs
 	@scripts/packages.sh build

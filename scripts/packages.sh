@@ -3,7 +3,7 @@
 # Installs the system packages that building or testing needs. Asks for nothing and
 # touches nothing when all are there, so a second run is quick and works offline.
 set -eu
-PATH=$PATH:/usr/sbin:/sbin
+PATH=$PATH:/usr/local/go/bin:/usr/sbin:/sbin
 
 # package, and the command, file or Python module by which it is found
 build='clang clang
@@ -23,6 +23,7 @@ conntrack conntrack
 bpftool bpftool
 python3-scapy python:scapy
 prometheus promtool
+golang-go go
 containernetworking-plugins /usr/lib/cni/bridge
 curl curl
 jq jq

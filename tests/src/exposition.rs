@@ -66,6 +66,17 @@ impl Exposition {
         Some(found.map(Sample::whole).sum())
     }
 
+    /// Counters called by one of `names` that an `earlier` scrape showed higher, or that are gone.
+    pub fn fallen(&self, earlier: &Self, names: &[&str]) -> Vec<String> {
+        let now: BTreeMap<_, _> = self.samples.iter().map(|s| (s.key(), s.value)).collect();
+        let lasting = |sample: &&Sample| names.contains(&sample.name.as_str());
+        let before = earlier.samples.iter().filter(lasting);
+        before
+            .filter(|sample| now.get(&sample.key()).is_none_or(|now| *now < sample.value))
+            .map(|sample| format!("{sample:?} became {:?}", now.get(&sample.key())))
+            .collect()
+    }
+
     /// The only sample called `name`.
     ///
     /// # Panics
@@ -94,6 +105,11 @@ impl Sample {
         })
     }
 
+    /// Name and labels in one text, to compare samples by.
+    pub fn key(&self) -> String {
+        key(&self.name, &self.labels)
+    }
+
     /// The value of a counter. Amounts of a test stay far below the limit of exact floats.
     ///
     /// # Panics
@@ -104,6 +120,11 @@ impl Sample {
         let parsed = text.parse();
         parsed.unwrap_or_else(|_| panic!("{} is a whole number, not {text}", self.name))
     }
+}
+
+/// A name and labels in one text, to compare samples by.
+pub fn key(name: &str, labels: &BTreeMap<String, String>) -> String {
+    format!("{name}{labels:?}")
 }
 
 /// `a="x",b="y"`; no test here makes labels with escapes.
@@ -132,6 +153,17 @@ mod tests {
         assert_eq!(read.sum("a", &[("y", "b c")]), Some(5));
         assert_eq!(read.sum("a", &[("z", "")]), None);
         assert_eq!(read.matching("b", &[]).next().unwrap().value, 1.5);
+    }
+
+    #[test]
+    fn a_counter_falls_by_its_value_or_by_going_away() {
+        let read = Exposition::parse;
+        let earlier = read("a{x=\"1\"} 5\na{x=\"2\"} 7\na{x=\"3\"} 1\nb 9\n");
+        let now = read("a{x=\"1\"} 5\na{x=\"2\"} 6\nb 1\n");
+        let fallen = now.fallen(&earlier, &["a"]);
+        assert!(fallen[0].contains("\"2\"") && fallen[1].contains("None"), "{fallen:?}");
+        assert_eq!(fallen.len(), 2, "{fallen:?}");
+        assert!(earlier.fallen(&now, &["a", "b"]).is_empty());
     }
 
     #[test]

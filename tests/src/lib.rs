@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod collector;
 pub mod crafted;
 pub mod daemon;
 pub mod document;

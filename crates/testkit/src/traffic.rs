@@ -4,6 +4,7 @@
 //! and, if wanted, in rate and amount; they end when their guard is dropped. [`Iperf`] runs the
 //! real iperf3 for tests.
 
+mod flood;
 mod generator;
 mod iperf;
 mod pace;
@@ -14,6 +15,7 @@ mod udp;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+pub use flood::Flood;
 pub use generator::{Generator, TrafficError};
 pub use iperf::{Iperf, IperfReport, IperfSum, RunningIperf};
 pub use tally::{Report, Tally};

@@ -1,13 +1,14 @@
 //! What the kernel and foreign programs say about traffic, independently of the code under test.
 //!
 //! Interface counters by iproute2, frames by tcpdump and tshark, drops by tc, bytes of
-//! connections by conntrack. Readings are exact or an error: a capture that lost a frame does not
-//! yield sums.
+//! connections by conntrack, pages of metrics by promtool. Readings are exact or an error: a
+//! capture that lost a frame does not yield sums.
 
 mod capture;
 mod conntrack;
 mod counters;
 mod frames;
+mod promtool;
 mod qdisc;
 
 use std::ops::AddAssign;
@@ -18,6 +19,7 @@ pub use capture::{Capture, CaptureOptions, Heard, Recording};
 pub use conntrack::{Connection, Conntrack, Way};
 pub use counters::{Counters, Side};
 pub use frames::{FlowKey, Frames, OtherKey, Seen};
+pub use promtool::promtool_complaints;
 pub use qdisc::Qdisc;
 
 use crate::namespace::NamespaceError;

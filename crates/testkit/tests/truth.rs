@@ -2,16 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 use std::time::Duration;
 
 use testkit::lab::{Addresses, Fabric, Plan, Underlay};
-use testkit::traffic::{Generator, Iperf, Load, Path, Report, TrafficError};
+use testkit::proc::wait_until;
+use testkit::traffic::{Flood, Generator, Iperf, Load, Path, Report, TrafficError};
 use testkit::truth::{Amount, Capture, CaptureOptions, Conntrack, Counters, Frames, Heard};
-use testkit::{Lab, Segmentation};
+use testkit::{Lab, Namespace, Segmentation, Veth};
 
 const SOON: Duration = Duration::from_secs(30);
 const ETHERNET: u64 = 14;
+/// A new link repeats its multicast groups after up to a second (RFC 3810 §9.11).
+const SETTLED: Duration = Duration::from_millis(1200);
 
 fn lab(segmentation: Segmentation) -> Lab {
     Lab::build(&Plan { segmentation, ..Plan::default() }).unwrap()
@@ -39,8 +42,8 @@ fn v6(addresses: Addresses) -> IpAddr {
 fn observed(lab: &Lab, path: &Path, load: &Load) -> (Report, Counters, Frames) {
     let device = &lab.pods().find(|pod| *pod.namespace.place() == path.client).unwrap().device;
     let options = CaptureOptions { heard: Heard::Out, ..CaptureOptions::default() };
-    // Neighbour discovery of a new link must not fall between the two readings.
-    device.quiet(Duration::from_millis(200), SOON).unwrap();
+    // What a new link says by itself must not fall between capture and reading.
+    device.quiet(SETTLED, SOON).unwrap();
     let capture = Capture::start_with(device, &options).unwrap();
     let before = device.counters().unwrap();
     let report = Generator::start(load, path).unwrap().finish(SOON).unwrap();
@@ -70,6 +73,28 @@ fn every_datagram_is_a_packet_and_neighbour_discovery_is_the_rest() {
         let on_wire = report.client.sent_bytes + 900 * (ETHERNET + header + 8);
         assert_eq!(to_server, Amount::new(900, on_wire));
     }
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn a_flood_is_on_the_link_what_its_senders_say() {
+    let [near, far] = ["flood", "void"].map(|label| Namespace::create(label).unwrap());
+    near.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+    far.set_sysctl("net/ipv6/conf/default/disable_ipv6", "1").unwrap();
+    let link = Veth::join((near.place(), "eth0"), (far.place(), "eth0")).unwrap();
+    let target = SocketAddrV4::new([192, 0, 2, 2].into(), 7);
+    link.near.address("192.0.2.1/24".parse().unwrap()).unwrap();
+    link.near.neighbour(IpAddr::V4(*target.ip()), "02:00:00:00:00:99").unwrap();
+    for end in link.ends() {
+        end.ready(SOON).unwrap();
+    }
+    let flood = Flood::start(near.place(), target, 3, 2, SOON).unwrap();
+    wait_until("flood", SOON, || flood.sent() > 20_000).unwrap();
+    let sent = flood.stop().unwrap();
+    let side = link.near.counters().unwrap().tx;
+    // The far side's queue may be full for a moment, which the link counts.
+    assert_eq!(side.amount.packets + side.dropped, sent);
+    assert_eq!(side.amount.bytes, 60 * side.amount.packets);
 }
 
 #[test]
@@ -120,6 +145,7 @@ fn short_connections_are_as_many_as_their_syns() {
 fn both_ends_of_a_link_agree() {
     let lab = lab(Segmentation::On);
     let pod = lab.pod("a1").unwrap();
+    pod.device.quiet(SETTLED, SOON).unwrap();
     let before = [&pod.device, &pod.host_device].map(|device| device.counters().unwrap());
     let path = path(&lab, "a1", "b1", v4);
     let load = Load::Requests { question: 100, answer: 5000, rate: None, limit: Some(50) };
@@ -244,7 +270,7 @@ fn stopped_traffic_still_adds_up_on_every_fabric() {
         let plan = Plan { fabric, underlay, segmentation: Segmentation::On };
         let mut lab = Lab::build(&plan).unwrap();
         lab.start_traffic().unwrap();
-        testkit::proc::wait_until("traffic on every path", SOON, || {
+        wait_until("traffic on every path", SOON, || {
             lab.traffic().iter().all(|report| {
                 report.server.received_messages > 2 || report.server.received_bytes > 200_000
             })

@@ -1,18 +1,19 @@
 //! Counters continue over every kind of end: nothing lost, nothing twice, never less.
 
-use std::env;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use fathom_tests::binary::SOON;
 use fathom_tests::daemon::{Daemon, Pins, Setup};
+use fathom_tests::exposition::Exposition;
 use fathom_tests::kernel::Standing;
 use fathom_tests::site::{exchange, pod, v4, v6};
-use testkit::lab::Lab;
+use testkit::Device;
+use testkit::lab::{Addresses, Lab};
 use testkit::proc::{Process, wait_until};
 use testkit::traffic::{Generator, Load, Path};
-use testkit::truth::Amount;
 
-use super::{Account, edges, exact_lab, told};
+use super::{Account, assert_never_less, edges, exact_lab, length};
 
 fn requests(lab: &Lab) {
     let (a1, a2) = (pod(lab, "a1"), pod(lab, "a2"));
@@ -24,15 +25,29 @@ fn requests(lab: &Lab) {
 
 /// A steady stream from a1 to a2.
 fn stream(lab: &Lab, lifetime: Duration) -> Generator {
-    let (a1, a2) = (pod(lab, "a1"), pod(lab, "a2"));
+    start(lab, ["a1", "a2"], v4, &Load::Bulk { rate: Some(RATE), limit: None }, lifetime)
+}
+
+/// Datagrams from a2 to a1.
+fn datagrams(lab: &Lab, lifetime: Duration) -> Generator {
+    let load = Load::Datagrams { sizes: vec![60, 1200], rate: Some(2000), limit: None };
+    start(lab, ["a2", "a1"], v6, &load, lifetime)
+}
+
+fn start(
+    lab: &Lab,
+    [from, to]: [&str; 2],
+    address: fn(Addresses) -> IpAddr,
+    load: &Load,
+    lifetime: Duration,
+) -> Generator {
     let path = Path {
-        client: a1.namespace.place().clone(),
-        server: a2.namespace.place().clone(),
-        target: (v4(a2.addresses), 0).into(),
+        client: pod(lab, from).namespace.place().clone(),
+        server: pod(lab, to).namespace.place().clone(),
+        target: (address(pod(lab, to).addresses), 0).into(),
         lifetime,
     };
-    let load = Load::Bulk { rate: Some(RATE), limit: None };
-    Generator::start(&load, &path).unwrap()
+    Generator::start(load, &path).unwrap()
 }
 
 /// Waits until `bytes` more went through.
@@ -42,12 +57,8 @@ fn pass(traffic: &Generator, bytes: u64) {
 }
 
 /// Insists that no scrape, not even the first, shows less than `seen`.
-fn never_less(daemon: &Daemon, seen: [Amount; 2]) {
-    let scrape = daemon.scrape_until(|_| true);
-    let now = told(&scrape);
-    for (now, seen) in now.into_iter().zip(seen) {
-        assert!(now.since(seen).is_some(), "{now:?} after {seen:?}");
-    }
+fn never_less(daemon: &Daemon, seen: &Exposition) {
+    assert_never_less(&daemon.scrape_until(|_| true), seen);
 }
 
 #[test]
@@ -70,12 +81,12 @@ fn continues(lane: &str) {
     let setup = setup.flags(["--attach", lane]);
     let daemon = setup.start();
     requests(&lab);
-    let (_, seen) = account.meet(&daemon);
+    let (seen, _) = account.meet(&daemon);
     let ended = daemon.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
     requests(&lab);
     let daemon = setup.launch();
-    never_less(&daemon, seen);
+    never_less(&daemon, &seen);
     account.meet(&daemon);
     requests(&lab);
     account.meet(&daemon);
@@ -93,14 +104,52 @@ fn an_end_in_the_middle_of_a_stream_loses_nothing() {
     // Another size, another number of tables: everything moves to new maps under load.
     for flags in [["--flow-capacity", "4096"], ["--shards", "1"], ["--pair-series-max", "64"]] {
         pass(&traffic, RATE / 4);
-        let seen = told(&daemon.scrape());
+        let seen = daemon.scrape();
         assert_eq!(daemon.stop().status.code(), Some(0));
         pass(&traffic, RATE / 8);
         daemon = setup.clone().flags(flags).start();
-        never_less(&daemon, seen);
+        never_less(&daemon, &seen);
     }
     traffic.stop().unwrap();
     account.meet(&daemon);
+}
+
+/// Ends a daemon under TCP and UDP `rounds` times, each time by `turn`, and insists that
+/// nothing was lost and that each place still has one hook.
+#[expect(clippy::print_stdout, reason = "a campaign is told by its numbers")]
+fn endure(lane: &str, rounds: u64, mut turn: impl FnMut(Daemon, &Stage<'_>) -> Daemon) {
+    let (lab, pins) = (exact_lab(), Pins::new());
+    let edges = edges(&lab);
+    let account = Account::open(&edges);
+    let setup = Setup::new(lab.node_a().namespace.place(), &edges, &pins);
+    let setup = setup.flags(["--attach", lane]);
+    let mut daemon = setup.start();
+    let lifetime = Duration::from_secs(60 + 10 * rounds);
+    let (traffic, more) = (stream(&lab, lifetime), datagrams(&lab, lifetime));
+    let stage = Stage { setup: &setup, traffic: &traffic, device: edges[0].device() };
+    for _ in 0..rounds {
+        daemon = turn(daemon, &stage);
+    }
+    daemon.wait_ready();
+    for running in [traffic, more] {
+        assert!(!running.is_finished(), "traffic must not end before the last round");
+        running.stop().unwrap();
+    }
+    for edge in &edges {
+        let standing = Standing::of(edge.device());
+        assert_eq!(standing.programs(), [1, 1], "one hook a side: {standing:?}");
+    }
+    let (scrape, [sent, received]) = account.meet(&daemon);
+    let recovered = scrape.sum("fathom_flows_recovered_epochs_total", &[("how", "foreign")]);
+    assert_eq!(recovered, Some(0));
+    println!("{lane}: {rounds} rounds, sent {sent:?}, received {received:?}, lost 0");
+}
+
+/// What a round has at hand.
+struct Stage<'a> {
+    setup: &'a Setup,
+    traffic: &'a Generator,
+    device: &'a Device,
 }
 
 /// Kills at points given by the amount that passed since the start, so that it hits the start,
@@ -118,41 +167,53 @@ fn kills_under_load_lose_nothing_with_filters_either() {
 }
 
 fn killed(lane: &str) {
-    let kills = env::var("FATHOM_TESTS_KILLS").ok().and_then(|kills| kills.parse().ok());
-    let kills: u64 = kills.unwrap_or(10);
-    let (lab, pins) = (exact_lab(), Pins::new());
-    let edges = edges(&lab);
-    let account = Account::open(&edges);
-    let setup = Setup::new(lab.node_a().namespace.place(), &edges, &pins);
-    let setup = setup.flags(["--attach", lane]);
-    let mut daemon = setup.start();
-    let traffic = stream(&lab, Duration::from_secs(60 + 2 * kills));
-    let (mut seen, mut seed) = ([Amount::default(); 2], SEED);
-    for _ in 0..kills {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        pass(&traffic, (seed >> 33) % (RATE * 3 / 5));
+    let (mut seen, mut dice) = (Exposition::default(), SEED);
+    endure(lane, length("FATHOM_TESTS_KILLS", 10), |daemon, stage| {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        pass(stage.traffic, (dice >> 33) % (RATE * 3 / 5));
         if let Ok(answer) = daemon.ask("/metrics")
             && answer.status == 200
         {
-            let now = told(&fathom_tests::exposition::Exposition::parse(&answer.body));
-            for (now, seen) in now.into_iter().zip(seen) {
-                assert!(now.since(seen).is_some(), "{now:?} after {seen:?}");
-            }
+            let now = Exposition::parse(&answer.body);
+            assert_never_less(&now, &seen);
             seen = now;
         }
         daemon.kill();
-        daemon = setup.launch();
-    }
-    daemon.wait_ready();
-    traffic.stop().unwrap();
-    never_less(&daemon, seen);
-    for edge in &edges {
-        let standing = Standing::of(edge.device());
-        assert_eq!(standing.programs(), [1, 1], "one hook a side: {standing:?}");
-    }
-    let (scrape, _) = account.meet(&daemon);
-    let recovered = scrape.sum("fathom_flows_recovered_epochs_total", &[("how", "foreign")]);
-    assert_eq!(recovered, Some(0));
+        stage.setup.launch()
+    });
+}
+
+/// Each process that starts puts its own programs in the place of those that stand there, by an
+/// update of the link or a replacement of the filter. `FATHOM_TESTS_SWAPS` makes it longer.
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn swaps_of_the_programs_under_load_lose_nothing() {
+    swapped("tcx");
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn swaps_of_the_programs_under_load_lose_nothing_with_filters_either() {
+    swapped("clsact");
+}
+
+fn swapped(lane: &str) {
+    let mut seen = Exposition::default();
+    endure(lane, length("FATHOM_TESTS_SWAPS", 10), |daemon, stage| {
+        let now = daemon.scrape();
+        assert_never_less(&now, &seen);
+        seen = now;
+        let ended = daemon.stop();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+        let left = Standing::of(stage.device);
+        pass(stage.traffic, RATE / 50);
+        let daemon = stage.setup.start();
+        never_less(&daemon, &seen);
+        let found = Standing::of(stage.device);
+        assert_eq!([left.programs(), found.programs()], [[1, 1]; 2], "{left:?} {found:?}");
+        assert_ne!(left, found, "programs of the new process");
+        daemon
+    });
 }
 
 fn prometheus(lab: &Lab, scratch: &std::path::Path) -> Process {

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
+mod collector;
 mod discovery;
+mod flood;
 mod life;
 mod listener;
 mod numbers;
@@ -10,6 +12,8 @@ mod ownership;
 mod series;
 mod settings;
 mod vocabulary;
+
+use std::env;
 
 use fathom_tests::binary::SOON;
 use fathom_tests::daemon::Daemon;
@@ -87,6 +91,20 @@ fn told(scrape: &Exposition) -> [Amount; 2] {
     })
 }
 
+/// Insists that no counter of traffic shows less than `seen` did.
+fn assert_never_less(scrape: &Exposition, seen: &Exposition) {
+    let fallen = scrape.fallen(seen, &LASTING);
+    assert!(fallen.is_empty(), "{fallen:#?}");
+}
+
+/// How long a campaign is: as the variable `name` says, else `ordinary`.
+fn length(name: &str, ordinary: u64) -> u64 {
+    let given = env::var(name).ok();
+    given.map_or(ordinary, |text| {
+        text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}"))
+    })
+}
+
 /// Every law of the program's own audit.
 fn assert_audited(scrape: &Exposition) {
     for law in ["flow", "ledger", "series"] {
@@ -97,3 +115,21 @@ fn assert_audited(scrape: &Exposition) {
     }
     assert_eq!(scrape.value("fathom_flows_unslotted_packets_total"), 0);
 }
+
+/// What continues over every end of a process.
+const LASTING: [&str; 14] = [
+    "fathom_flows_tx_bytes_total",
+    "fathom_flows_tx_packets_total",
+    "fathom_flows_rx_bytes_total",
+    "fathom_flows_rx_packets_total",
+    "fathom_flows_pod_tx_bytes_total",
+    "fathom_flows_pod_tx_packets_total",
+    "fathom_flows_pod_rx_bytes_total",
+    "fathom_flows_pod_rx_packets_total",
+    "fathom_flows_folded_bytes_total",
+    "fathom_flows_folded_packets_total",
+    "fathom_flows_retired_bytes_total",
+    "fathom_flows_retired_packets_total",
+    "kubeadapt_connection_traffic_bytes_total",
+    "kubeadapt_connection_traffic_packets_total",
+];

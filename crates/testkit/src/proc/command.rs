@@ -149,6 +149,7 @@ pub(crate) fn package_of(program: &str) -> &'static str {
         "ethtool" => "ethtool",
         "conntrack" => "conntrack",
         "bpftool" => "bpftool",
+        "promtool" | "prometheus" => "prometheus",
         "sh" => "dash",
         _ if program.starts_with("/usr/lib/cni/") => "containernetworking-plugins",
         _ => "that provides it",

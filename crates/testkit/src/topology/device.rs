@@ -52,6 +52,13 @@ impl Device {
         self.place.ip(words).map(drop)
     }
 
+    /// Tells it for good at which hardware address `neighbour` is, whether it is there or not.
+    pub fn neighbour(&self, neighbour: IpAddr, mac: &str) -> Result<(), ProcessError> {
+        let address = neighbour.to_string();
+        let known = ["neighbour", "replace", &address, "lladdr", mac, "nud", "permanent"];
+        self.place.ip(known.into_iter().chain(["dev", &self.name])).map(drop)
+    }
+
     /// Sets the largest packet it carries.
     pub fn mtu(&self, bytes: u32) -> Result<(), ProcessError> {
         self.set(["mtu", &bytes.to_string()])

@@ -58,6 +58,11 @@ impl Account {
         self.sent_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
     }
 
+    pub(super) fn sent_batch(&self, messages: usize, each: usize) {
+        self.sent(messages * each);
+        self.sent_messages.fetch_add(messages as u64, Ordering::AcqRel);
+    }
+
     pub(super) fn received(&self, bytes: usize) {
         self.received_bytes.fetch_add(bytes as u64, Ordering::AcqRel);
     }
