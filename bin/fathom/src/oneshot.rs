@@ -1,10 +1,7 @@
 //! `fathom flows --duration`: one measurement, one document.
 
-use std::sync::mpsc::SyncSender;
-
-use axum::Router;
 use flow::document::Document;
-use flow::{Command, Config};
+use flow::{Config, Controls, System};
 use telemetry::registry::Registry;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -17,37 +14,37 @@ use crate::{runtime, version};
 
 /// Measures until the time is over or a signal ends it early.
 pub(crate) fn measure(flows: &Flows) -> Result<Document, Failure> {
-    let duration = flows.settings.duration.unwrap_or_default();
-    let config = Config::new(flows.settings.clone())?;
-    let (sender, commands) = flow::channel();
     let runtime = runtime::start(1)?;
     let stop = CancellationToken::new();
-    serve(flows, &runtime, &stop)?;
-    end_early(&runtime, sender.clone())?;
-    let document = flow::measure(&config, duration, &commands, sender)?;
+    let system = prepare(flows, &runtime, &stop)?;
+    let document = system.measure()?;
     stop.cancel();
     runtime.shutdown_background();
     Ok(document)
 }
 
-/// Health and the process's own metrics, for whoever asked for a listener.
-fn serve(flows: &Flows, runtime: &Runtime, stop: &CancellationToken) -> Result<(), Failure> {
+/// The system, and a listener for whoever asked for one. A taken port costs nothing,
+/// because nothing is attached yet.
+fn prepare(flows: &Flows, runtime: &Runtime, stop: &CancellationToken) -> Result<System, Failure> {
     let _entered = runtime.enter();
     let registry = Registry::new(version::build());
     let web_config = flows.process.web_config_file.clone();
     let listener = Listener::bind(flows.settings.listener(), web_config, &registry)?;
-    listener.serve(Router::new(), stop.clone(), flows.settings.shutdown_deadline);
-    Ok(())
+    let system = System::alone(Config::new(flows.settings.clone())?, &registry)?;
+    if let Some(address) = listener.address() {
+        system.listening(address);
+    }
+    listener.serve(system.routes(), stop.clone(), flows.settings.shutdown_deadline);
+    end_early(system.controls())?;
+    Ok(system)
 }
 
-fn end_early(runtime: &Runtime, sender: SyncSender<Command>) -> Result<(), Failure> {
-    let _entered = runtime.enter();
+fn end_early(controls: Controls) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    runtime.spawn(async move {
+    tokio::spawn(async move {
         // There is nothing to reload: the end of the terminal ends the window, too.
         signals.next().await;
-        // A full queue is emptied at the next drain; the window then ends by itself.
-        drop(sender.try_send(Command::Stop));
+        controls.stop();
     });
     Ok(())
 }

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use flow_bpf::{NoticeKind, Notices};
+use flow_bpf::Notices;
 use net_sys::survey::Change;
 use tokio::sync::oneshot;
 
@@ -18,12 +18,11 @@ use crate::{config::Config, error::Error};
 
 /// One thing to do.
 #[derive(Debug)]
-#[non_exhaustive]
-pub enum Command {
+pub(crate) enum Command {
     /// End in good order.
     Stop,
     /// A table fills or is full.
-    Notice(NoticeKind),
+    Notice,
     /// Drain now and answer.
     Fresh(oneshot::Sender<()>),
     /// Settings that can change while running have changed.
@@ -36,7 +35,7 @@ pub enum Command {
 const WAITING: usize = 4096;
 
 /// The engine's end and everybody else's.
-pub fn channel() -> (SyncSender<Command>, Receiver<Command>) {
+pub(crate) fn channel() -> (SyncSender<Command>, Receiver<Command>) {
     sync_channel(WAITING)
 }
 
@@ -67,9 +66,9 @@ fn forward(mut notices: Notices, commands: &SyncSender<Command>, stopped: &Atomi
     while !stopped.load(Ordering::Relaxed) {
         match notices.poll(PATIENCE) {
             Ok(arrived) => {
-                for notice in arrived {
+                for _ in arrived {
                     // A full queue holds a notice already; fill is polled as well.
-                    let sent = commands.try_send(Command::Notice(notice.kind));
+                    let sent = commands.try_send(Command::Notice);
                     if matches!(sent, Err(TrySendError::Disconnected(_))) {
                         return;
                     }

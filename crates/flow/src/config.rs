@@ -11,7 +11,8 @@ use flow_model::{
 use crate::{
     error::Error,
     fixed::keep_fixed,
-    settings::{Attach, AutoOnOff, Decap, Discover, FlowKey, HostTraffic, Settings},
+    parse::Signal,
+    settings::{Attach, AutoOff, AutoOnOff, Decap, Discover, FlowKey, HostTraffic, Settings},
     time::nanos,
 };
 
@@ -33,6 +34,11 @@ impl Config {
         &self.settings
     }
 
+    /// Whether there is one measurement, which ends by itself and leaves nothing.
+    pub const fn is_once(&self) -> bool {
+        self.settings.duration.is_some()
+    }
+
     /// Whether edges are looked for.
     pub const fn discovers(&self) -> bool {
         match self.settings.discover {
@@ -50,15 +56,25 @@ impl Config {
         (Self { settings }, waiting)
     }
 
-    /// Settings that were given and do nothing without the pod index or the counting of
-    /// host traffic, which this release does not have.
+    /// Settings that were given and do nothing: what they are about is not part of this
+    /// release (the pod index, workloads and zones, the host's own traffic, signals).
     pub(crate) fn without_effect(&self) -> Vec<&'static str> {
         let settings = &self.settings;
+        // The usual values stand here once more; a test holds them against the settings.
+        let signals = [Signal::Rtt, Signal::Retransmits, Signal::Resets, Signal::Connections];
         let given = [
-            ("peer_cidr", !settings.peer_cidr.is_empty()),
+            ("pod_name", settings.pod_name.is_some()),
+            ("pod_namespace", settings.pod_namespace.is_some()),
             ("host_cgroup", !settings.host_cgroup.is_empty()),
             ("nic", !settings.nic.is_empty()),
-            ("decap", settings.decap == Decap::Inner),
+            ("workload_series_max", settings.workload_series_max != 2000),
+            ("zone_series_max", settings.zone_series_max != 1000),
+            ("peer_cidr", !settings.peer_cidr.is_empty()),
+            ("conntrack", settings.conntrack != AutoOff::Auto),
+            ("decap", settings.decap != Decap::Off),
+            ("kubeconfig", settings.kubeconfig.is_some()),
+            ("kube_sync_timeout", settings.kube_sync_timeout != Duration::from_secs(30)),
+            ("signals", settings.signals != signals),
         ];
         given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
     }

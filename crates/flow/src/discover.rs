@@ -1,34 +1,29 @@
 //! Finding pod edges: the thread that surveys devices, and the rule that makes plans.
 
+mod rule;
+
 use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{SyncSender, TrySendError, sync_channel},
     },
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use flow_bpf::LinkLayer;
-use flow_model::edge::{Place, Text};
 use net_sys::{
     Survey,
-    survey::{Change, Crossing, Device, Key, SurveyError},
-    tcx::Hook,
+    survey::{Change, Crossing, Key, SurveyError},
     wake::Waker,
 };
+#[cfg(test)]
+pub(crate) use rule::tests::crossing_of;
+pub(crate) use rule::{EARLY, Rule, Verdict};
 
-use crate::{
-    command::Command,
-    degradation::Degradation,
-    error::Error,
-    parse::Glob,
-    settings::EdgeHooks,
-    site::{EdgePlan, Namespace, Site, Way},
-};
+use crate::{command::Command, error::Error};
 
 /// The surveying thread; ends with its guard.
 #[derive(Debug)]
@@ -40,6 +35,8 @@ pub(crate) struct SurveyThread {
 
 /// Between two looks when nothing happens; every change wakes the thread.
 const IDLE: Duration = Duration::from_secs(60);
+/// Before a queue that is full is tried again.
+const FULL: Duration = Duration::from_millis(10);
 /// After a failure, before the next attempt.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -63,7 +60,7 @@ impl SurveyThread {
                     Ok((survey, crossings)) => {
                         let told = ready.send(Ok((survey.waker(), crossings.clone())));
                         if told.is_ok() {
-                            Reporter::new(survey, crossings, commands).run(&stopped);
+                            Reporter::new(survey, crossings, commands, stopped).run();
                         }
                     }
                     Err(error) => drop(ready.send(Err(error))),
@@ -91,16 +88,22 @@ struct Reporter {
     survey: Survey,
     known: BTreeMap<Key, Crossing>,
     commands: SyncSender<Command>,
+    stopped: Arc<AtomicBool>,
 }
 
 impl Reporter {
-    fn new(survey: Survey, crossings: Vec<Crossing>, commands: SyncSender<Command>) -> Self {
+    fn new(
+        survey: Survey,
+        crossings: Vec<Crossing>,
+        commands: SyncSender<Command>,
+        stopped: Arc<AtomicBool>,
+    ) -> Self {
         let known = crossings.into_iter().map(|crossing| (crossing.key, crossing)).collect();
-        Self { survey, known, commands }
+        Self { survey, known, commands, stopped }
     }
 
-    fn run(mut self, stopped: &AtomicBool) {
-        while !stopped.load(Ordering::Relaxed) {
+    fn run(mut self) {
+        while !self.stopped.load(Ordering::Relaxed) {
             match self.survey.wait(IDLE) {
                 Ok(changes) => {
                     for change in changes {
@@ -128,7 +131,22 @@ impl Reporter {
             }
             _ => return self.resync(),
         }
-        self.commands.send(Command::Device(change)).is_ok()
+        self.tell(change)
+    }
+
+    /// Waits until there is room, but not until after the end: whoever ends this thread
+    /// waits for it and takes no commands meanwhile.
+    fn tell(&self, change: Change) -> bool {
+        let mut command = Command::Device(change);
+        while !self.stopped.load(Ordering::Relaxed) {
+            match self.commands.try_send(command) {
+                Ok(()) => return true,
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(waiting)) => command = waiting,
+            }
+            thread::sleep(FULL);
+        }
+        false
     }
 
     fn resync(&mut self) -> bool {
@@ -148,7 +166,7 @@ impl Reporter {
             .map(Change::Vanished)
             .chain(now.values().map(|crossing| Change::Changed(Box::new(crossing.clone()))));
         for change in changes {
-            if self.commands.send(Command::Device(change)).is_err() {
+            if !self.tell(change) {
                 return false;
             }
         }
@@ -163,137 +181,5 @@ impl From<SurveyError> for Error {
     }
 }
 
-/// Which devices are pod edges, and where they are hooked.
-#[derive(Debug, Clone)]
-pub(crate) struct Rule {
-    /// Host-side names that are never edges.
-    pub(crate) exclude: Vec<Glob>,
-    /// Where edges are hooked.
-    pub(crate) hooks: EdgeHooks,
-    /// The namespace of the process.
-    pub(crate) own: Namespace,
-}
-
-/// What the rule makes of a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Not a pod edge.
-    Ignored,
-    /// A pod edge whose namespace file may still come.
-    Early,
-    /// To be hooked like this.
-    Edge(Box<EdgePlan>),
-}
-
-/// How long a namespace file may come after its device.
-pub(crate) const EARLY: Duration = Duration::from_secs(2);
-
-impl Rule {
-    /// Judges a device. `now` decides whether its namespace file is still waited for.
-    pub(crate) fn judge(&self, crossing: &Crossing, now: Instant) -> Verdict {
-        match &crossing.host {
-            Some(host) if self.is_excluded(&host.name) => Verdict::Ignored,
-            Some(host) => self.judge_pair(crossing, host, now),
-            None => self.judge_alone(crossing),
-        }
-    }
-
-    fn is_excluded(&self, name: &str) -> bool {
-        self.exclude.iter().any(|glob| glob.matches(name))
-    }
-
-    /// A device with a side here. Without a way into its namespace both directions are
-    /// hooked on this side.
-    fn judge_pair(&self, crossing: &Crossing, host: &Device, now: Instant) -> Verdict {
-        let inside = inside(crossing);
-        let kind = host.kind.as_deref();
-        if inside.is_none()
-            && self.hooks != EdgeHooks::Host
-            && now.saturating_duration_since(crossing.noticed) < EARLY
-        {
-            return Verdict::Early;
-        }
-        let here = |hook| site(&self.own, host, hook, Place::Host);
-        let there =
-            |(namespace, pod): &(Namespace, &Device), hook| site(namespace, pod, hook, Place::Pod);
-        let sites = match (&inside, self.hooks) {
-            (Some(pod), EdgeHooks::Pod) => [there(pod, Hook::Egress), there(pod, Hook::Ingress)],
-            (Some(pod), EdgeHooks::Auto) if kind == Some("netkit") => {
-                [there(pod, Hook::Egress), there(pod, Hook::Ingress)]
-            }
-            (Some(pod), EdgeHooks::Auto) => [here(Hook::Ingress), there(pod, Hook::Ingress)],
-            _ => [here(Hook::Ingress), here(Hook::Egress)],
-        };
-        let wanted_inside = inside.is_none() && self.hooks != EdgeHooks::Host;
-        let degraded = wanted_inside.then_some(Degradation::HostEgress);
-        Verdict::Edge(Box::new(EdgePlan { degraded, ..plan(crossing, sites) }))
-    }
-
-    /// A device without a side here: hooked inside, if it is one that reaches the network.
-    fn judge_alone(&self, crossing: &Crossing) -> Verdict {
-        let Some((namespace, pod)) = inside(crossing) else {
-            return Verdict::Ignored;
-        };
-        if !pod.up || !is_uplink(pod) || self.is_excluded(&pod.name) {
-            return Verdict::Ignored;
-        }
-        let sites =
-            [Hook::Egress, Hook::Ingress].map(|hook| site(&namespace, pod, hook, Place::Pod));
-        Verdict::Edge(Box::new(plan(crossing, sites)))
-    }
-}
-
-/// Physical functions and devices stacked on one of the node's. Bridges, tunnels and
-/// veths between namespaces carry what another edge counts, or what is not this node's.
-fn is_uplink(device: &Device) -> bool {
-    match device.kind.as_deref() {
-        None => device.is_ethernet(),
-        Some(kind) => ["macvlan", "macvtap", "ipvlan", "ipvtap"].contains(&kind),
-    }
-}
-
-fn inside(crossing: &Crossing) -> Option<(Namespace, &Device)> {
-    let namespace = crossing.namespace.as_ref()?;
-    let way = Way::File(namespace.path.clone());
-    Some((Namespace { way, inode: namespace.inode }, crossing.pod.as_ref()?))
-}
-
-fn site(namespace: &Namespace, device: &Device, hook: Hook, place: Place) -> Site {
-    Site {
-        namespace: namespace.clone(),
-        ifindex: device.ifindex,
-        interface: device.name.clone(),
-        hook,
-        place,
-        link_layer: LinkLayer::from_arphrd(device.link_type),
-    }
-}
-
-fn plan(crossing: &Crossing, sites: [Site; 2]) -> EdgePlan {
-    let index = |device: Option<&Device>| device.map_or(0, |device| device.ifindex);
-    EdgePlan {
-        name: name(crossing),
-        sites,
-        netns_inode: crossing.namespace.as_ref().map_or(0, |namespace| namespace.inode),
-        host_ifindex: index(crossing.host.as_ref()),
-        pod_ifindex: index(crossing.pod.as_ref()),
-        degraded: None,
-    }
-}
-
-/// The namespace's file name, else the device's. Names come from elsewhere: what does not
-/// fit the edge book is cut.
-fn name(crossing: &Crossing) -> String {
-    let file = crossing.namespace.as_ref().and_then(|namespace| namespace.path.file_name());
-    let device = crossing.host.as_ref().or(crossing.pod.as_ref());
-    let name = file
-        .map(|file| file.to_string_lossy().into_owned())
-        .or_else(|| device.map(|device| device.name.clone()))
-        .unwrap_or_default();
-    let fits = name.char_indices().map(|(at, sign)| at + sign.len_utf8());
-    let end = fits.take_while(|end| *end <= Text::MAX).last().unwrap_or_default();
-    name.get(..end).unwrap_or_default().to_owned()
-}
-
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;

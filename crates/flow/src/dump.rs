@@ -10,9 +10,11 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
+    time::Instant,
 };
 
 use flow_model::{connections::TickClock, page::FlowKeyMode};
+use telemetry::logs::EventLimit;
 
 use crate::{
     document::FlowRow, error::Error, published::EdgeNames, rows::Row, time::WallClock, watch::Epoch,
@@ -80,21 +82,24 @@ impl Dumper {
         }
     }
 
-    /// What became of dumps so far.
-    pub(crate) fn results(&self) -> (u64, u64) {
-        let read = |cell: &AtomicU64| cell.load(Ordering::Relaxed);
-        (read(&self.results.written), read(&self.results.failed))
+    /// What became of dumps since the last call: written, and not.
+    pub(crate) fn take_results(&self) -> [u64; 2] {
+        let take = |cell: &AtomicU64| cell.swap(0, Ordering::Relaxed);
+        [take(&self.results.written), take(&self.results.failed)]
     }
 }
 
 fn write_all(place: &Place, queue: &Receiver<Closed>, results: &Results) {
+    let limit = EventLimit::default();
     for closed in queue {
         let number = closed.number;
         let written = write(place, &closed).and_then(|()| prune(place));
         let cell = match written {
             Ok(()) => &results.written,
             Err(error) => {
-                tracing::warn!(%error, epoch = number, "An epoch was not dumped");
+                if let Some(suppressed) = limit.admit("dump.failed", "", Instant::now()) {
+                    tracing::warn!(event = "dump.failed", %error, epoch = number, suppressed, "An epoch was not dumped");
+                }
                 &results.failed
             }
         };

@@ -3,27 +3,30 @@
 //! Everything here runs on one thread. Edges are hooked and let go between drains, so
 //! no state is shared and no lock is held.
 
+mod attach;
+mod detach;
 mod law;
 mod moves;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use flow_bpf::{Drain, Program, Scope, SharedPages, SlotCell, Tables};
+use flow_bpf::{Drain, Program, SharedPages, Tables};
 use flow_model::{
-    edge::{EdgeId, EdgeRecord, EdgeSpec, Identity, Place, Text},
-    flow::{Direction, Slot, Totals},
+    edge::EdgeId,
+    flow::{Slot, Totals},
     ledger::{Drained, Ledger, Observer, Settings},
 };
-use law::start_of_bypass;
+
+pub(crate) use moves::Moved;
 
 use crate::{
     audit::{Bracket, InterfaceCheck, Shortfall},
     degradation::Degradation,
     error::{Error, SiteError},
     fitting::fit,
-    hook::{Hook, Lane, PREFERENCE, announce},
-    pins::{PinDir, unpin},
-    site::{EdgePlan, Site},
+    hook::{Hook, Lane},
+    pins::PinDir,
+    plan::EdgePlan,
     time::now,
 };
 
@@ -108,9 +111,10 @@ impl Engine {
         Ok(Self::new(tables, drain, ledger, lane))
     }
 
-    /// Filters are announced by pins here before they are attached.
-    pub(crate) fn announce_in(&mut self, pins: Option<&PinDir>) {
-        self.pins = pins.cloned();
+    /// Hooks outlive the process by pins here; filters have theirs before they are there.
+    pub(crate) fn pinned_in(mut self, pins: &PinDir) -> Self {
+        self.pins = Some(pins.clone());
+        self
     }
 
     /// The maps.
@@ -142,233 +146,17 @@ impl Engine {
     pub(crate) fn drain(&mut self, observer: &mut impl Observer) -> Result<Drained, Error> {
         Ok(self.ledger.drain(&mut self.drain, now(), observer)?)
     }
+}
 
-    /// Hooks an edge. It counts from the moment this returns.
-    pub(crate) fn attach(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
-        let (id, slot) = self.ledger.add_edge(&mut self.drain, &spec(&plan), now())?;
-        match self.hook(&plan, id, slot) {
-            Ok((hooks, opened)) => {
-                for direction in Direction::ALL {
-                    let record = hooks[direction as usize].record();
-                    // The edge was added above and nobody else drops it.
-                    let noted = self.ledger.set_hook(id, direction, record);
-                    debug_assert!(noted.is_ok(), "the edge was just added");
-                }
-                let checked =
-                    opened.map(|bracket| Some(Checkpoint { bracket, totals: Totals::default() }));
-                let opened = opened.map(Some);
-                let bypass = start_of_bypass(&plan);
-                let edge = Edge { plan, slot, hooks, opened, checked, checks: [None; 2], bypass };
-                self.edges.insert(id, edge);
-                Ok(id)
-            }
-            Err(source) => {
-                let dropped = self.ledger.drop_edge(id);
-                debug_assert!(dropped.is_ok(), "the edge was just added");
-                Err(Error::Edge { edge: plan.name, source })
-            }
+/// What nobody can take up again does not outlive its process, whatever ends it: a filter
+/// would stay by itself.
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if self.pins.is_none()
+            && let Err(error) = self.detach_all()
+        {
+            tracing::warn!(%error, "A hook may be left");
         }
-    }
-
-    /// Hooks an edge, on the host side alone if there is no way into its namespace.
-    pub(crate) fn attach_or_degrade(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
-        let fallback = plan.on_host_side(Degradation::HostEgress);
-        match (self.attach(plan), fallback) {
-            (Err(error), Some(fallback)) if error.is_way_in() => {
-                tracing::debug!(%error, edge = fallback.name, "There is no way into a namespace");
-                self.attach(fallback)
-            }
-            (result, _) => result,
-        }
-    }
-
-    fn hook(
-        &mut self,
-        plan: &EdgePlan,
-        id: EdgeId,
-        slot: Slot,
-    ) -> Result<([Hook; 2], [Bracket; 2]), SiteError> {
-        let (tx, tx_opened) = self.hook_site(plan, Direction::Tx, id, slot)?;
-        match self.hook_site(plan, Direction::Rx, id, slot) {
-            Ok((rx, rx_opened)) => Ok(([tx, rx], [tx_opened, rx_opened])),
-            Err(error) => {
-                tx.detach()?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Attaches a program between two looks at its device.
-    fn hook_site(
-        &mut self,
-        plan: &EdgePlan,
-        direction: Direction,
-        id: EdgeId,
-        slot: Slot,
-    ) -> Result<(Hook, Bracket), SiteError> {
-        let site = plan.site(direction);
-        let program = self.program(site, direction, slot)?;
-        let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
-        let Self { ledger, pins, lane, .. } = self;
-        let before = site.reading()?;
-        let hook = Hook::attach_noted(site, direction, *lane, program, |record, program| {
-            if let Some(pins) = pins {
-                announce(program, &pins.link(id, direction))?;
-            }
-            let noted = ledger.set_hook(id, direction, record);
-            debug_assert!(noted.is_ok(), "the edge was just added");
-            Ok(())
-        })?;
-        Ok((hook, Bracket { before, after: site.reading()? }))
-    }
-
-    /// The program for a site: the shared one where the device can have a cell of its own,
-    /// else an instance for this device alone.
-    fn program(
-        &mut self,
-        site: &Site,
-        direction: Direction,
-        slot: Slot,
-    ) -> Result<Arc<Program>, SiteError> {
-        if self.assign_shared(site, slot)? {
-            return self.shared_program();
-        }
-        let scope = Scope::Single { slot, link_layer: site.link_layer };
-        Ok(Arc::new(Program::load(&self.tables, scope, &[direction])?))
-    }
-
-    /// Whether the shared programs can serve this site; if so the device has its slot.
-    fn assign_shared(&self, site: &Site, slot: Slot) -> Result<bool, SiteError> {
-        if site.place != Place::Host || !site.namespace.is_own() {
-            return Ok(false);
-        }
-        let cell = SlotCell { ifindex: site.ifindex, slot, link_layer: site.link_layer };
-        match self.tables.slot_holder(site.ifindex)? {
-            Some(holder) if holder != site.ifindex => Ok(false),
-            _ => {
-                self.tables.assign_slot(cell)?;
-                Ok(true)
-            }
-        }
-    }
-
-    fn shared_program(&mut self) -> Result<Arc<Program>, SiteError> {
-        if let Some(program) = &self.shared {
-            return Ok(Arc::clone(program));
-        }
-        let program = Arc::new(Program::load(&self.tables, Scope::Shared, &Direction::ALL)?);
-        Ok(Arc::clone(self.shared.insert(program)))
-    }
-
-    /// Pins the links of an edge.
-    pub(crate) fn pin(&self, id: EdgeId, pins: &PinDir) -> Result<(), Error> {
-        let Some(edge) = self.edges.get(&id) else {
-            return Ok(());
-        };
-        Direction::ALL.into_iter().try_for_each(|direction| pin_hook(edge, id, direction, pins))
-    }
-
-    /// Takes up an edge that an earlier process hooked, and puts this process's program
-    /// in place of the old one without missing a packet. False when its device is gone.
-    pub(crate) fn adopt(&mut self, plan: EdgePlan, record: &EdgeRecord, pins: &PinDir) -> bool {
-        let hooks = Direction::ALL.map(|direction| self.adopt_hook(&plan, record, direction, pins));
-        let [Ok(tx), Ok(rx)] = hooks else {
-            return false;
-        };
-        let edge = Edge {
-            bypass: start_of_bypass(&plan),
-            plan,
-            slot: record.slot,
-            hooks: [tx, rx],
-            opened: [None, None],
-            checked: [None, None],
-            checks: [None, None],
-        };
-        self.edges.insert(record.id, edge);
-        true
-    }
-
-    fn adopt_hook(
-        &mut self,
-        plan: &EdgePlan,
-        record: &EdgeRecord,
-        direction: Direction,
-        pins: &PinDir,
-    ) -> Result<Hook, SiteError> {
-        let site = plan.site(direction);
-        let pin = pins.link(record.id, direction);
-        let mut hook = Hook::adopt(site, record.hooks[direction as usize], &pin)?;
-        let program = self.program(site, direction, record.slot)?;
-        let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
-        hook.update(direction, program, &pin)?;
-        Ok(hook)
-    }
-
-    /// Forgets an edge of the book that nobody can hook any more.
-    pub(crate) fn abandon(&mut self, id: EdgeId) -> Result<(), Error> {
-        self.tables.grace()?;
-        // Dropping it a second time changes nothing.
-        self.ledger.drop_edge(id).ok();
-        Ok(())
-    }
-
-    /// Lets edges go: their hooks, then the pins, then after one grace period for all of
-    /// them their slots.
-    pub(crate) fn detach(
-        &mut self,
-        ids: &[EdgeId],
-        pins: Option<&PinDir>,
-    ) -> Vec<(EdgeId, Result<Closed, Error>)> {
-        let mut results: Vec<_> =
-            ids.iter().filter_map(|id| Some((*id, self.unhook(*id, pins)?))).collect();
-        let graced = self.tables.grace();
-        for (id, result) in &mut results {
-            if let Ok(closed) = result {
-                let freed = self.free(*id, closed);
-                if let Err(error) = freed {
-                    *result = Err(error);
-                }
-            }
-        }
-        if let (Err(error), Some((_, result))) = (graced, results.first_mut()) {
-            *result = Err(error.into());
-        }
-        results
-    }
-
-    fn unhook(&mut self, id: EdgeId, pins: Option<&PinDir>) -> Option<Result<Closed, Error>> {
-        let edge = self.edges.remove(&id)?;
-        let closed = close(edge).map_err(|(edge, source)| Error::Edge { edge, source });
-        // Not before: a filter without the pin of its program would not be known again.
-        Some(closed.and_then(|closed| {
-            if let Some(pins) = pins {
-                for direction in Direction::ALL {
-                    unpin(&pins.link(id, direction))?;
-                }
-            }
-            Ok(closed)
-        }))
-    }
-
-    fn free(&mut self, id: EdgeId, closed: &Closed) -> Result<(), Error> {
-        for site in &closed.plan.sites {
-            if site.place == Place::Host && site.namespace.is_own() {
-                self.tables.release_slot(site.ifindex)?;
-            }
-        }
-        let dropped = self.ledger.drop_edge(id);
-        debug_assert!(dropped.is_ok(), "a hooked edge is in the book");
-        Ok(())
-    }
-
-    /// Lets every edge go.
-    pub(crate) fn detach_all(
-        &mut self,
-        pins: Option<&PinDir>,
-    ) -> Result<Vec<(EdgeId, Closed)>, Error> {
-        let ids: Vec<EdgeId> = self.edges.keys().copied().collect();
-        let results = self.detach(&ids, pins).into_iter();
-        results.map(|(id, closed)| Ok((id, closed?))).collect()
     }
 }
 
@@ -381,49 +169,9 @@ impl Edge {
 
     /// Why it is not counted as it should be, if it is not.
     pub(crate) fn degradation(&self) -> Option<Degradation> {
-        let behind = self.hooks.iter().any(|hook| hook.record().preference > PREFERENCE);
+        let behind = self.hooks.iter().any(Hook::is_behind);
         self.plan.degraded.or_else(|| behind.then_some(Degradation::BehindForeignFilter))
     }
-}
-
-fn pin_hook(edge: &Edge, id: EdgeId, direction: Direction, pins: &PinDir) -> Result<(), Error> {
-    edge.hooks[direction as usize]
-        .pin(&pins.link(id, direction))
-        .map_err(|source| Error::Edge { edge: edge.plan.name.clone(), source })
-}
-
-fn spec(plan: &EdgePlan) -> EdgeSpec {
-    EdgeSpec {
-        identity: Identity {
-            // Longer names were refused where they were given.
-            name: Text::new(&plan.name).unwrap_or(Text::EMPTY),
-            ..Identity::EMPTY
-        },
-        named: true,
-        netns_inode: plan.netns_inode,
-        host_ifindex: plan.host_ifindex,
-        pod_ifindex: plan.pod_ifindex,
-    }
-}
-
-fn close(edge: Edge) -> Result<Closed, (String, SiteError)> {
-    let mut counters = [None, None];
-    let hooks = edge.hooks.into_iter().zip(edge.opened).zip(&mut counters);
-    // Last first: the hook that made a qdisc finds it unused.
-    for ((hook, opened), counters) in hooks.rev() {
-        let site = hook.site().clone();
-        let before = site.reading();
-        match hook.detach() {
-            Ok(()) => {}
-            Err(error) if error.reason() == "device_gone" || error.reason() == "no_netns" => {}
-            Err(error) => return Err((edge.plan.name, error)),
-        }
-        let after = site.reading();
-        if let (Some(opened), Ok(before), Ok(after)) = (opened, before, after) {
-            *counters = Some([opened, Bracket { before, after }]);
-        }
-    }
-    Ok(Closed { plan: edge.plan, counters })
 }
 
 #[cfg(test)]

@@ -92,16 +92,19 @@ impl SiteError {
     }
 
     /// Value of the `reason` label of a failed attach.
-    pub const fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
+            Self::Program(error) if error.is_permission() => "no_capability",
             Self::Netns(NetnsError::EnterNotPermitted | NetnsError::NotPermitted { .. })
             | Self::Netlink(NetlinkError::NotPermitted { .. })
+            | Self::Clsact(ClsactError::Netlink(NetlinkError::NotPermitted { .. }))
             | Self::Bpf(BpfError::NotPermitted { .. }) => "no_capability",
             Self::Netns(_) | Self::Replaced { .. } | Self::Unreachable { .. } | Self::Empty => {
                 "no_netns"
             }
             Self::NoInterface { .. }
             | Self::Netlink(NetlinkError::NoDevice { .. })
+            | Self::Clsact(ClsactError::Netlink(NetlinkError::NoDevice { .. }))
             | Self::Bpf(BpfError::NoDevice { .. } | BpfError::Detached { .. }) => "device_gone",
             Self::Clsact(ClsactError::PreferenceTaken { .. } | ClsactError::IngressQdisc) => {
                 "foreign_filter"
@@ -145,14 +148,6 @@ pub enum Error {
         edge: String,
         /// Why.
         source: SiteError,
-    },
-    /// More edges named than may be hooked.
-    #[error("{named} edges are named, {max} are allowed; raise --max-edges")]
-    TooManyEdges {
-        /// How many.
-        named: usize,
-        /// The limit.
-        max: u32,
     },
     /// The kernel is too old.
     #[error("kernel {} is too old: 5.10 or newer is needed", .0.text)]
@@ -227,10 +222,7 @@ impl Error {
     /// Value of the `reason` label of a collector that is down.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Settings(_)
-            | Self::Twice { .. }
-            | Self::NameTaken { .. }
-            | Self::TooManyEdges { .. } => "configuration",
+            Self::Settings(_) | Self::Twice { .. } | Self::NameTaken { .. } => "configuration",
             Self::Edge { .. } | Self::Slot(_) | Self::Survey(_) => "edge",
             Self::Kernel(_) => "kernel_too_old",
             Self::NoBpffs(_) => "no_bpffs",
@@ -242,7 +234,7 @@ impl Error {
     }
 
     /// Value of the `reason` label of an edge that could not be hooked.
-    pub const fn attach_reason(&self) -> &'static str {
+    pub fn attach_reason(&self) -> &'static str {
         match self {
             Self::Edge { source, .. } => source.reason(),
             Self::Slot(_) => "edge_limit",
@@ -250,18 +242,16 @@ impl Error {
         }
     }
 
-    /// Whether the way into a namespace is what is missing.
-    pub fn is_way_in(&self) -> bool {
-        matches!(self.attach_reason(), "no_netns" | "no_capability")
+    /// Whether hooks can't be had inside a namespace: there is no way in, or what stands
+    /// there leaves no room.
+    pub(crate) fn is_inside_shut(&self) -> bool {
+        matches!(self.attach_reason(), "no_netns" | "no_capability" | "foreign_filter")
     }
 
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_)
-            | Self::Twice { .. }
-            | Self::NameTaken { .. }
-            | Self::TooManyEdges { .. } => Exit::Usage,
+            Self::Settings(_) | Self::Twice { .. } | Self::NameTaken { .. } => Exit::Usage,
             Self::Edge { source: SiteError::Program(error), .. } | Self::Program(error)
                 if error.is_permission() =>
             {
@@ -274,3 +264,6 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,24 +1,30 @@
 //! One program on one side of one device.
 
+mod pinned;
+mod room;
+
 use std::{
-    fs, io,
+    fs,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use flow_bpf::{open_program, pin_program};
+use flow_bpf::pin_program;
 use flow_model::{
-    edge::{Attachment, EdgeRecord, Hook as HookRecord},
+    edge::{Attachment, Hook as HookRecord},
     flow::Direction,
 };
 use net_sys::{
     bpf::program_id,
-    clsact::{Clsact, ClsactError, Ensured, Place as Filter, Removal},
+    clsact::{Clsact, ClsactError, Ensured, Place as Filter},
     netlink::NetlinkError,
     tcx::TcxLink,
 };
+pub(crate) use pinned::{announce, is_attached, remove_recorded};
+use pinned::{live_link, next, pinned_filter, remove};
+pub(crate) use room::{Room, room};
 
-use crate::{error::SiteError, pins::PinDir, site::Site};
+use crate::{error::SiteError, site::Site};
 
 /// How programs are attached on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +74,7 @@ impl Hook {
         direction: Direction,
         lane: Lane,
         program: BorrowedFd<'_>,
-        mut note: impl FnMut(HookRecord, BorrowedFd<'_>) -> Result<(), SiteError>,
+        note: impl FnMut(HookRecord, BorrowedFd<'_>) -> Result<(), SiteError>,
     ) -> Result<Self, SiteError> {
         if lane == Lane::Tcx {
             let link = site
@@ -77,6 +83,22 @@ impl Hook {
             return Ok(Self { site: site.clone(), held: Held::Link(link) });
         }
         let qdisc = site.namespace.within(|| Ok(Clsact::open()?.ensure_qdisc(site.ifindex)?))?;
+        let attached = Self::attach_filter(site, direction, program, qdisc, note);
+        if attached.is_err() && qdisc == Ensured::Created {
+            // The first error tells more.
+            remove_qdisc(site).ok();
+        }
+        attached
+    }
+
+    /// Attaches a filter in the first preference that is free.
+    fn attach_filter(
+        site: &Site,
+        direction: Direction,
+        program: BorrowedFd<'_>,
+        qdisc: Ensured,
+        mut note: impl FnMut(HookRecord, BorrowedFd<'_>) -> Result<(), SiteError>,
+    ) -> Result<Self, SiteError> {
         let mut taken = None;
         for preference in PREFERENCE..PREFERENCE + ATTEMPTS {
             let filter = Filter::new(site.ifindex, site.hook, preference, HANDLE);
@@ -125,10 +147,30 @@ impl Hook {
         HookRecord { place: self.site.place, attachment, preference, handle }
     }
 
-    /// Lets it outlive the process.
+    /// Whether its device has a qdisc of ours that goes with it.
+    pub(crate) const fn has_own_qdisc(&self) -> bool {
+        matches!(self.held, Held::Filter { qdisc: Ensured::Created, .. })
+    }
+
+    /// Makes the qdisc go with this hook, because the one that made it went before.
+    pub(crate) const fn inherit_qdisc(&mut self) {
+        if let Held::Filter { qdisc, .. } = &mut self.held {
+            *qdisc = Ensured::Created;
+        }
+    }
+
+    /// Whether somebody else's filter may keep packets from it.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.record().preference > PREFERENCE
+    }
+
+    /// Lets it outlive the process, in place of what an earlier hook left at the path.
     pub(crate) fn pin(&self, path: &Path) -> Result<(), SiteError> {
         match &self.held {
-            Held::Link(link) => Ok(link.pin(path)?),
+            Held::Link(link) => {
+                remove(path)?;
+                Ok(link.pin(path)?)
+            }
             // A filter belongs to its qdisc and stays by itself; its program's pin is how
             // it is known again, and was made before it.
             Held::Filter { .. } if path.exists() => Ok(()),
@@ -188,55 +230,64 @@ impl Hook {
     }
 
     /// Removes it. Returns once no new run can begin.
-    pub(crate) fn detach(self) -> Result<(), SiteError> {
-        match self.held {
-            Held::Link(link) => Ok(link.detach()?),
-            Held::Filter { filter, program, qdisc } => self.site.namespace.within(|| {
-                let mut clsact = Clsact::open()?;
-                match clsact.detach(filter, program_id(program.as_fd())?) {
-                    // Somebody removed it, or put a filter of their own there.
-                    Err(
-                        ClsactError::NotOurs { .. }
-                        | ClsactError::Netlink(NetlinkError::NotFound { .. }),
-                    ) => {}
-                    other => other?,
-                }
-                if qdisc == Ensured::Created {
-                    // Ours, so it goes unless somebody else moved in meanwhile.
-                    let _: Removal = clsact.remove_unused_qdisc(self.site.ifindex)?;
-                }
+    pub(crate) fn detach(self) -> Result<(), Undetached> {
+        let Self { site, held } = self;
+        match held {
+            Held::Link(link) => {
+                // It refuses only when it is off its device already.
+                link.detach().ok();
                 Ok(())
-            }),
+            }
+            Held::Filter { filter, program, qdisc } => {
+                remove_filter(&site, filter, program.as_fd(), qdisc).map_err(|source| {
+                    let held = Held::Filter { filter, program, qdisc };
+                    Undetached { hook: Box::new(Self { site, held }), source }
+                })
+            }
         }
     }
 }
 
-/// Removes the hooks of a recorded edge as far as they are still there, and their pins.
-pub(crate) fn remove_recorded(edge: &EdgeRecord, pins: &PinDir) -> Result<(), SiteError> {
-    // Last first: the hook that made a qdisc finds it unused.
-    for direction in Direction::ALL.into_iter().rev() {
-        let record = edge.hooks[direction as usize];
-        let pin = pins.link(edge.id, direction);
-        if record.attachment == Attachment::Tcx {
-            if let Ok(link) = TcxLink::open_pinned(&pin) {
-                // A link whose device is gone has nothing to detach.
-                link.detach().ok();
-            }
-        } else if let Ok(hook) = Site::recorded(edge, direction, pins.netns_dirs())
-            .and_then(|site| Hook::adopt(&site, record, &pin))
-        {
-            hook.detach()?;
+/// A hook that could not be removed.
+#[derive(Debug)]
+pub(crate) struct Undetached {
+    /// It goes on counting.
+    pub(crate) hook: Box<Hook>,
+    /// Why.
+    pub(crate) source: SiteError,
+}
+
+impl From<Undetached> for SiteError {
+    fn from(stuck: Undetached) -> Self {
+        stuck.source
+    }
+}
+
+fn remove_filter(
+    site: &Site,
+    filter: Filter,
+    program: BorrowedFd<'_>,
+    qdisc: Ensured,
+) -> Result<(), SiteError> {
+    let expected = program_id(program)?;
+    site.namespace.within(|| match Clsact::open()?.detach(filter, expected) {
+        // Somebody removed it, or put a filter of their own there.
+        Err(ClsactError::NotOurs { .. } | ClsactError::Netlink(NetlinkError::NotFound { .. })) => {
+            Ok(())
         }
-        remove(&pin)?;
-        remove(&next(&pin))?;
+        other => Ok(other?),
+    })?;
+    if qdisc == Ensured::Created
+        && let Err(error) = remove_qdisc(site)
+    {
+        tracing::warn!(%error, interface = site.interface, "A qdisc without use is left");
     }
     Ok(())
 }
 
-/// Pins the program of a filter that is about to be there.
-pub(crate) fn announce(program: BorrowedFd<'_>, pin: &Path) -> Result<(), SiteError> {
-    remove(pin)?;
-    Ok(pin_program(program, pin)?)
+/// Removes a qdisc of ours, unless somebody else moved in meanwhile.
+fn remove_qdisc(site: &Site) -> Result<(), SiteError> {
+    site.namespace.within(|| Ok(Clsact::open()?.remove_unused_qdisc(site.ifindex).map(drop)?))
 }
 
 /// Name of the program and its filter.
@@ -247,25 +298,6 @@ pub(crate) const fn name(direction: Direction) -> &'static str {
     }
 }
 
-/// The program that a filter of ours runs, if it is one that we pinned. Ends a replacement
-/// that a crash cut short: its program has one pin then, in the usual place.
-fn pinned_filter(site: &Site, filter: Filter, pin: &Path) -> Result<OwnedFd, SiteError> {
-    let running = running(site, filter)?;
-    let next = next(pin);
-    for path in [pin, &next] {
-        let Ok(program) = open_program(path) else { continue };
-        if running != Some(program_id(program.as_fd())?) {
-            continue;
-        }
-        if path == next {
-            remove(pin)?;
-            fs::rename(&next, pin).map_err(|source| SiteError::Pin { source })?;
-        }
-        return Ok(program);
-    }
-    Err(SiteError::NoInterface { interface: site.interface.clone() })
-}
-
 /// The program that runs in the place of a filter.
 fn running(site: &Site, filter: Filter) -> Result<Option<u32>, SiteError> {
     let filters =
@@ -274,28 +306,6 @@ fn running(site: &Site, filter: Filter) -> Result<Option<u32>, SiteError> {
         .iter()
         .find(|found| found.preference == filter.preference && found.handle == filter.handle);
     Ok(there.and_then(net_sys::clsact::Filter::program_id))
-}
-
-/// Where the next program is pinned until it is in place.
-fn next(pin: &Path) -> PathBuf {
-    let mut path = pin.as_os_str().to_owned();
-    path.push("_next");
-    path.into()
-}
-
-fn remove(pin: &Path) -> Result<(), SiteError> {
-    match fs::remove_file(pin) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(SiteError::Pin { source }),
-        _ => Ok(()),
-    }
-}
-
-fn live_link(site: &Site, path: &Path) -> Result<TcxLink, SiteError> {
-    let link = TcxLink::open_pinned(path)?;
-    if link.info()?.ifindex == 0 {
-        return Err(SiteError::NoInterface { interface: site.interface.clone() });
-    }
-    Ok(link)
 }
 
 fn own(program: BorrowedFd<'_>) -> Result<OwnedFd, SiteError> {

@@ -1,7 +1,7 @@
 //! The flows system: every byte and packet of every pod, counted exactly once.
 //!
-//! [`Settings`] is everything it can be told, [`Config`] what of it holds together.
-//! [`measure()`] is one measurement from attach to document. The kernel side is
+//! [`Settings`] is everything it can be told, [`Config`] what of it holds together,
+//! [`System`] what runs until it is told to stop, or measures once. The kernel side is
 //! `flow-bpf`, what survives a crash is `flow-model`; here is what joins them to
 //! namespaces, devices, files and time.
 #![forbid(unsafe_code)]
@@ -28,6 +28,7 @@ mod named;
 mod overflow;
 pub mod parse;
 mod pins;
+mod plan;
 mod published;
 mod ready;
 mod rows;
@@ -45,10 +46,8 @@ mod time;
 mod watch;
 
 pub use catalogue::CATALOGUE;
-pub use command::{Command, channel};
 pub use config::Config;
 pub use error::{Error, Exit, SiteError};
-pub use measure::measure;
 pub use settings::{Output, PinSettings, Settings};
 pub use status::{Detached, Status, detach, status};
 pub use system::{Controls, System};

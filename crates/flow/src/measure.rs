@@ -1,188 +1,96 @@
-//! One measurement: attach, measure, detach, drain, tell.
+//! The document of a measurement: from ledger, rows and closed hooks to what is printed.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::mpsc::{Receiver, RecvTimeoutError, SyncSender},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use flow_bpf::Event;
 use flow_model::{
     edge::EdgeId,
     flow::{Class, Direction, FlowKey},
+    snapshot::Snapshot,
 };
-
-use net_sys::Survey;
 
 use crate::{
     audit::Passed,
-    command::{Command, NoticeThread},
     config::Config,
-    discover::{EARLY, Rule, Verdict},
     document::{
         Audit, CounterRow, Document, FlowRow, FoldedRow, HookRow, Host, SCHEMA, Sum, TotalsRow,
         Window,
     },
-    engine::{Closed, Engine},
+    engine::Closed,
     error::Error,
-    hook::Lane,
-    host::{self, lane},
-    named,
-    ready::ReadyFile,
-    rows::{LIMIT, Row, Rows},
-    site::Namespace,
+    host,
+    rows::{Row, Rows},
     site::Site,
-    time::{WallClock, monotonic, nanos, rfc3339, tick_clock},
+    time::{WallClock, nanos, rfc3339},
 };
 
-/// Measures until `duration` has passed or a command to stop arrives.
-///
-/// # Errors
-///
-/// When an edge can't be hooked or the kernel side fails. A violated law is in the
-/// document, see [`Document::law`].
-pub fn measure(
-    config: &Config,
-    duration: Duration,
-    commands: &Receiver<Command>,
-    sender: SyncSender<Command>,
-) -> Result<Document, Error> {
-    host::check_kernel()?;
-    let settings = config.settings();
-    let plans = named::resolve(&settings.pod_edge, &settings.netns)?;
-    let lane = lane(config.attach())?;
-    let mut engine = Engine::private(config.sizes(host::cpus()), config.ledger(), lane)?;
-    for plan in plans {
-        engine.attach(plan)?;
-    }
-    let mut notes = Vec::new();
-    if config.discovers() && !attach_found(config, &mut engine)? {
-        notes.push("edges_refused");
-    }
-    let notices = NoticeThread::start(engine.tables().notices()?, sender)?;
-    let mut course = Course { rows: Rows::new(LIMIT), epochs: 0, early: 0 };
-    let ready = monotonic();
-    let _file = ReadyFile::create(settings.ready_file.as_deref(), None, engine.edges().len())?;
-    course.run(&mut engine, config, duration, commands)?;
-
-    let stopped = monotonic();
-    let closed: BTreeMap<EdgeId, Closed> = engine.detach_all(None)?.into_iter().collect();
-    drop(notices);
-    course.drain(&mut engine)?;
-    let tick = engine.tables().clock()?.tick();
-    let clock = WallClock::read();
-    let mut document = Document {
-        schema: SCHEMA,
-        host: host_row(config, lane),
-        window: Window {
-            ready_at: rfc3339(clock.at(ready)),
-            stopped_at: rfc3339(clock.at(stopped)),
-            duration_ns: nanos(stopped.saturating_sub(ready)),
-            epochs: course.epochs,
-            tick_ns: nanos(tick),
-        },
-        hooks: hook_rows(&engine, &closed),
-        flows: flow_rows(&course.rows, &closed, config, &clock),
-        folded: folded_rows(&engine, &course.rows, &closed),
-        totals: TotalsRow::default(),
-        audit: Audit {
-            flow_law_packets: 0,
-            flow_law_bytes: 0,
-            interface_law: "ok",
-            early_drains: course.early,
-            lost_events: engine.tables().events(Event::LostNotice)?,
-            notes,
-        },
-    };
-    document.conclude();
-    Ok(document)
+/// Everything that a measurement brought.
+#[derive(Debug)]
+pub(crate) struct Measured<'a> {
+    /// What was asked for.
+    pub(crate) config: &'a Config,
+    /// How programs were attached.
+    pub(crate) attach: &'static str,
+    /// From the moment at which every hook was there, CLOCK_MONOTONIC.
+    pub(crate) ready: Duration,
+    /// To the moment at which the first was removed.
+    pub(crate) stopped: Duration,
+    /// Resolution of flow times.
+    pub(crate) tick: Duration,
+    /// The ledger after the last drain.
+    pub(crate) snapshot: &'a Snapshot,
+    /// Flows.
+    pub(crate) rows: &'a Rows,
+    /// Hooks.
+    pub(crate) closed: &'a BTreeMap<EdgeId, Closed>,
+    /// Drains ahead of time.
+    pub(crate) early_drains: u64,
+    /// Notices that found no room.
+    pub(crate) lost_events: u64,
+    /// What else is to be told, by code.
+    pub(crate) notes: Vec<&'static str>,
 }
 
-/// Hooks every edge there is now; false when one could not be had. Those that come later
-/// are not part of this measurement.
-fn attach_found(config: &Config, engine: &mut Engine) -> Result<bool, Error> {
-    let settings = config.settings();
-    let own =
-        Namespace::own().map_err(|source| Error::Edge { edge: "own namespace".into(), source })?;
-    let rule = Rule { exclude: settings.discover_exclude.clone(), hooks: settings.edge_hooks, own };
-    let crossings = Survey::open(&settings.netns_dir)?.scan()?;
-    // Nothing is waited for: a namespace without a file now is hooked on this side.
-    let settled = Instant::now() + EARLY;
-    let mut complete = true;
-    for crossing in &crossings {
-        let Verdict::Edge(mut plan) = rule.judge(crossing, settled) else { continue };
-        if engine.edges().values().any(|edge| edge.plan.shares_device(&plan)) {
-            continue;
-        }
-        if engine.edges().values().any(|edge| edge.plan.name == plan.name) {
-            plan.name = format!("{}:{}", plan.name, plan.site(Direction::Rx).interface);
-        }
-        if let Err(error) = engine.attach_or_degrade(*plan) {
-            complete = false;
-            tracing::warn!(event = "edge.refused", reason = error.attach_reason(), %error, "An edge is not counted");
-        }
-    }
-    Ok(complete)
-}
-
-fn host_row(config: &Config, lane: Lane) -> Host {
-    Host {
-        node: config.node_name(),
-        kernel: host::kernel_text(),
-        attach: lane.as_str(),
-        cpus: host::cpus(),
+impl Measured<'_> {
+    /// The document.
+    pub(crate) fn document(self) -> Document {
+        let clock = WallClock::read();
+        let mut document = Document {
+            schema: SCHEMA,
+            host: Host {
+                node: self.config.node_name(),
+                kernel: host::kernel_text(),
+                attach: self.attach,
+                cpus: host::cpus(),
+            },
+            window: Window {
+                ready_at: rfc3339(clock.at(self.ready)),
+                stopped_at: rfc3339(clock.at(self.stopped)),
+                duration_ns: nanos(self.stopped.saturating_sub(self.ready)),
+                epochs: self.snapshot.activity.epochs,
+                tick_ns: nanos(self.tick),
+            },
+            hooks: hook_rows(self.snapshot, self.closed),
+            flows: flow_rows(self.rows, self.closed, self.config, &clock),
+            folded: folded_rows(self.snapshot, self.rows, self.closed),
+            totals: TotalsRow::default(),
+            audit: Audit {
+                flow_law_packets: 0,
+                flow_law_bytes: 0,
+                interface_law: "ok",
+                early_drains: self.early_drains,
+                lost_events: self.lost_events,
+                notes: self.notes,
+            },
+        };
+        document.conclude();
+        document
     }
 }
 
-/// The measurement under way.
-struct Course {
-    rows: Rows,
-    epochs: u64,
-    early: u64,
-}
-
-/// No two early drains within this time.
-const EARLY_SPACING: Duration = Duration::from_millis(200);
-
-impl Course {
-    fn run(
-        &mut self,
-        engine: &mut Engine,
-        config: &Config,
-        duration: Duration,
-        commands: &Receiver<Command>,
-    ) -> Result<(), Error> {
-        let end = Instant::now() + duration;
-        let mut last = Instant::now();
-        loop {
-            let due = last + config.interval();
-            let now = Instant::now();
-            if now >= end {
-                return Ok(());
-            }
-            let wait = due.min(end).saturating_duration_since(now);
-            match commands.recv_timeout(wait) {
-                Ok(Command::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-                Ok(Command::Notice(_)) if last.elapsed() >= EARLY_SPACING => self.early += 1,
-                Ok(_) => continue,
-                Err(RecvTimeoutError::Timeout) if Instant::now() < due => continue,
-                Err(RecvTimeoutError::Timeout) => {}
-            }
-            self.drain(engine)?;
-            last = Instant::now();
-        }
-    }
-
-    fn drain(&mut self, engine: &mut Engine) -> Result<(), Error> {
-        self.rows.set_clock(tick_clock(&engine.tables().clock()?));
-        engine.drain(&mut self.rows)?;
-        self.epochs += 1;
-        Ok(())
-    }
-}
-
-fn hook_rows(engine: &Engine, closed: &BTreeMap<EdgeId, Closed>) -> Vec<HookRow> {
-    let snapshot = engine.ledger().snapshot();
+fn hook_rows(snapshot: &Snapshot, closed: &BTreeMap<EdgeId, Closed>) -> Vec<HookRow> {
     let mut rows = Vec::with_capacity(2 * closed.len());
     for edge in &snapshot.edges {
         let Some(closed) = closed.get(&edge.record.id) else {
@@ -263,8 +171,11 @@ fn flow_rows(
         .collect()
 }
 
-fn folded_rows(engine: &Engine, rows: &Rows, closed: &BTreeMap<EdgeId, Closed>) -> Vec<FoldedRow> {
-    let snapshot = engine.ledger().snapshot();
+fn folded_rows(
+    snapshot: &Snapshot,
+    rows: &Rows,
+    closed: &BTreeMap<EdgeId, Closed>,
+) -> Vec<FoldedRow> {
     let in_kernel = snapshot.edges.iter().flat_map(|edge| {
         Direction::ALL.into_iter().flat_map(move |direction| {
             Class::ALL.into_iter().map(move |class| {

@@ -6,6 +6,8 @@
 //! ledger begins with its snapshot. The new ledger's magic word is the moment of truth:
 //! before it a restart goes on with the move, behind it a restart drops the old pins.
 
+mod pods;
+
 use std::{fs, sync::Arc};
 
 use flow_bpf::{Drain, LinkLayer, Program, Scope, SharedPages, Sizes, SlotCell, Tables};
@@ -14,12 +16,14 @@ use flow_model::{
     flow::{Direction, Parity, Slot},
     ledger::{Found, Ledger, Legacy, Settings, inspect},
     page::{Geometry, Pages, Region, control},
+    snapshot::Snapshot,
 };
 use net_sys::tcx::TcxLink;
+use pods::retire_lightest;
 
 use crate::{
     error::{Error, SiteError},
-    hook::Hook,
+    hook::{Hook, remove_recorded},
     pins::{PinDir, file},
     site::Site,
     time::now,
@@ -72,6 +76,7 @@ fn carry_over(pins: &PinDir, old: Tables, new: Tables, settings: &Settings) -> R
     let edges: Vec<EdgeRecord> = ledger.edges().collect();
     let opening = opening_epoch(&ledger, &mut new.pages()?);
     swap_links(pins, &new, &edges)?;
+    let_go_beyond(pins, &new, &edges)?;
     new.grace()?;
     // Both parities have to be drained, and the new ledger has to open in the one that
     // packets count in already.
@@ -83,6 +88,8 @@ fn carry_over(pins: &PinDir, old: Tables, new: Tables, settings: &Settings) -> R
         }
     }
     let geometry = new.sizes().geometry;
+    let mut past = Snapshot::clone(&past);
+    retire_lightest(&mut past, settings.pod_series);
     let legacy = Legacy::Ledger(&past);
     Ledger::create(new.pages()?, geometry, settings.clone(), now(), legacy)?;
     finish(pins)
@@ -114,6 +121,17 @@ fn swap_links(pins: &PinDir, new: &Tables, edges: &[EdgeRecord]) -> Result<(), E
                 _ => {}
             }
         }
+    }
+    Ok(())
+}
+
+/// Takes the hooks of live edges away that have no slot in the new maps: nobody would read
+/// what they count.
+fn let_go_beyond(pins: &PinDir, new: &Tables, edges: &[EdgeRecord]) -> Result<(), Error> {
+    let live = edges.iter().filter(|edge| edge.state == EdgeState::Live);
+    for edge in live.skip(new.sizes().geometry.max_edges as usize) {
+        remove_recorded(edge, pins)
+            .map_err(|source| Error::Edge { edge: edge.identity.name.to_string(), source })?;
     }
     Ok(())
 }

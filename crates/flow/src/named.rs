@@ -6,23 +6,47 @@ use net_sys::{Netns, Route, link::Link};
 use crate::{
     error::{Error, SiteError},
     parse::{NetnsEdge, PodEdge},
-    site::{EdgePlan, Namespace, Way},
+    plan::EdgePlan,
+    site::{Namespace, Way},
 };
+
+/// Edges that the settings name.
+pub(crate) struct Found {
+    /// Those that are there.
+    pub(crate) plans: Vec<EdgePlan>,
+    /// Names of those that are not, and why.
+    pub(crate) missing: Vec<(String, Error)>,
+}
 
 /// Finds every named edge, or says which can't be had.
 pub(crate) fn resolve(pod_edges: &[PodEdge], netns: &[NetnsEdge]) -> Result<Vec<EdgePlan>, Error> {
-    let mut found = Vec::with_capacity(pod_edges.len() + netns.len());
-    for edge in pod_edges {
-        let given = format!("--pod-edge {edge}");
-        let named = pod_edge(edge).map_err(|source| failed(&given, source))?;
-        admit(&mut found, given, named)?;
+    let found = look_up(pod_edges, netns)?;
+    match found.missing.into_iter().next() {
+        Some((_, error)) => Err(error),
+        None => Ok(found.plans),
     }
-    for edge in netns {
-        let given = format!("--netns {edge}");
-        let named = netns_edge(edge).map_err(|source| failed(&given, source))?;
-        admit(&mut found, given, named)?;
+}
+
+/// Finds the named edges that are there.
+///
+/// # Errors
+///
+/// When one is named twice, or two have one name.
+pub(crate) fn look_up(pod_edges: &[PodEdge], netns: &[NetnsEdge]) -> Result<Found, Error> {
+    let pods = pod_edges
+        .iter()
+        .map(|edge| (format!("--pod-edge {edge}"), edge.name.clone(), pod_edge(edge)));
+    let namespaces =
+        netns.iter().map(|edge| (format!("--netns {edge}"), edge.name.clone(), netns_edge(edge)));
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
+    for (given, name, named) in pods.chain(namespaces) {
+        match named {
+            Ok(named) => admit(&mut found, given, named)?,
+            Err(source) => missing.push((name, Error::Edge { edge: given, source })),
+        }
     }
-    Ok(found.into_iter().map(|(_, named)| named.plan).collect())
+    let plans = found.into_iter().map(|(_, named)| named.plan).collect();
+    Ok(Found { plans, missing })
 }
 
 /// An edge and where the other end of its veth is.
@@ -36,10 +60,6 @@ struct Named {
 struct Device {
     netns_inode: u64,
     ifindex: u32,
-}
-
-fn failed(given: &str, source: SiteError) -> Error {
-    Error::Edge { edge: given.to_owned(), source }
 }
 
 fn pod_edge(edge: &PodEdge) -> Result<Named, SiteError> {
@@ -62,10 +82,15 @@ fn netns_edge(edge: &NetnsEdge) -> Result<Named, SiteError> {
         None => pick(&links)?,
     };
     let own = Netns::current()?;
+    let peer = peer_of(&namespace, link, Some(&own));
+    // Others name the device they stand on in the place of a peer.
+    let is_pair = matches!(link.kind.as_deref(), Some("veth" | "netkit"));
+    let here = peer.as_ref().filter(|peer| is_pair && peer.netns_inode == own.inode());
+    let host_ifindex = here.map_or(0, |peer| peer.ifindex);
     Ok(Named {
-        plan: EdgePlan::pod(&edge.name, &namespace, link),
+        plan: EdgePlan::pod(&edge.name, &namespace, link, host_ifindex),
         device: Device { netns_inode: namespace.inode, ifindex: link.ifindex },
-        peer: peer_of(&namespace, link, Some(&own)),
+        peer,
     })
 }
 

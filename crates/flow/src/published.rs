@@ -11,7 +11,7 @@ use flow_model::{
 };
 
 use crate::{
-    audit::InterfaceCheck, degradation::Degradation, engine::Edge, site::EdgePlan, watch::Epoch,
+    audit::InterfaceCheck, degradation::Degradation, engine::Edge, plan::EdgePlan, watch::Epoch,
 };
 
 /// Names by edge.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
-    sync::Arc,
     time::Duration,
 };
 
@@ -10,8 +9,6 @@ use flow_model::{
     connections::TickClock,
     edge::EdgeId,
     flow::{Counts, Direction, FlowEntry, FlowKey, Slot},
-    ledger::Observer,
-    snapshot::Snapshot,
 };
 
 use crate::time::at_tick;
@@ -37,9 +34,6 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Rows {
     limit: usize,
-    clock: Option<TickClock>,
-    /// What the epoch being read has shown; void if it is read again.
-    epoch: Vec<(EdgeId, FlowEntry)>,
     rows: HashMap<(EdgeId, FlowKey), Row>,
     /// Amounts beyond the limit, by edge and direction.
     beyond: HashMap<(EdgeId, Direction), Counts>,
@@ -51,12 +45,14 @@ pub(crate) const LIMIT: usize = 1_000_000;
 impl Rows {
     /// No rows, and room for `limit`.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { limit, clock: None, epoch: Vec::new(), rows: HashMap::new(), beyond: HashMap::new() }
+        Self { limit, rows: HashMap::new(), beyond: HashMap::new() }
     }
 
-    /// The clock that the ticks of the next epoch are told by.
-    pub(crate) const fn set_clock(&mut self, clock: TickClock) {
-        self.clock = Some(clock);
+    /// Adds the flows of a committed epoch, whose ticks are told by `clock`.
+    pub(crate) fn add_epoch(&mut self, epoch: &[(EdgeId, FlowEntry)], clock: &TickClock) {
+        for (edge, flow) in epoch {
+            self.add(*edge, flow, clock);
+        }
     }
 
     /// All rows.
@@ -110,25 +106,6 @@ impl Row {
         self.syn += other.syn;
         self.fin += other.fin;
         self.rst += other.rst;
-    }
-}
-
-impl Observer for Rows {
-    fn begin(&mut self, _: u64) {
-        self.epoch.clear();
-    }
-
-    fn flow(&mut self, edge: Option<EdgeId>, flow: &FlowEntry) {
-        if let Some(edge) = edge {
-            self.epoch.push((edge, *flow));
-        }
-    }
-
-    fn committed(&mut self, _: &Arc<Snapshot>) {
-        let Some(clock) = self.clock else { return };
-        for (edge, flow) in std::mem::take(&mut self.epoch) {
-            self.add(edge, &flow, &clock);
-        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The thread that owns the engine: starts it, drains it on time, obeys, and ends it.
 
 mod begin;
+mod discovered;
+mod drain;
 mod edges;
 mod mend;
+mod once;
 mod publish;
 mod reload;
 
@@ -16,14 +19,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use edges::{Discovered, Waiting};
-use flow_bpf::Event;
+use discovered::{Discovered, Waiting};
 use flow_model::{
     edge::EdgeId,
     flow::{Counts, Parity},
-    ledger::{DrainError, KernelStep},
     page::{Pages, Region, control},
-    snapshot::Snapshot,
 };
 use net_sys::lock::Lock;
 use telemetry::{logs::EventLimit, registry::CollectorHandle};
@@ -33,18 +33,19 @@ use crate::{
     command::{Command, NoticeThread},
     config::Config,
     discover::{EARLY, SurveyThread},
-    dump::{Closed, Dumper, Place},
+    dump::{Dumper, Place},
     engine::Engine,
     error::Error,
     families::Info,
-    overflow::{Overflow, Turn},
+    overflow::Overflow,
     pins::PinDir,
     published::{EdgeNames, Published},
     ready::ReadyFile,
+    rows::Rows,
     schedule::{Due, Schedule},
     settings::OnExit,
-    tally::{Cause, Fault, Tally},
-    time::{monotonic, tick_clock},
+    tally::{Cause, Tally},
+    time::monotonic,
     watch::{Epoch, Watch},
 };
 
@@ -62,16 +63,20 @@ pub(crate) struct Service {
     dumper: Option<Dumper>,
     limit: EventLimit,
     names: EdgeNames,
+    /// Named edges that can't be had, and why.
     refused: BTreeMap<String, &'static str>,
     named: BTreeMap<String, EdgeId>,
     discovered: Option<Discovered>,
     interface_drift: Counts,
     epoch: Arc<Epoch>,
+    /// Flows of the whole life, where they are wanted.
+    rows: Option<Rows>,
     fill: [f64; 2],
     schedule: Schedule,
     overflow: Overflow,
     last_resync: Instant,
     fresh: Vec<oneshot::Sender<()>>,
+    ready_at: Duration,
     // In the order in which they end.
     _ready: Option<ReadyFile>,
     _survey: Option<SurveyThread>,
@@ -79,47 +84,53 @@ pub(crate) struct Service {
     _lock: Option<Lock>,
 }
 
-/// How often fill is looked at, whatever the notices say.
 /// The most commands that are taken before the clock is looked at again.
 const BATCH: usize = 1024;
+/// How often fill is looked at, whatever the notices say.
 const FILL_PERIOD: Duration = Duration::from_secs(1);
 
 impl Service {
     /// Drains and obeys until told to stop.
     pub(crate) fn run(mut self, commands: &Receiver<Command>) -> Result<(), Error> {
-        loop {
-            match commands.recv_timeout(self.next_wake()) {
-                Ok(first) => {
-                    // What came together is answered together: a burst of pods costs one
-                    // grace period, not one for each.
-                    let mut changes = Vec::new();
-                    for command in iter::once(first).chain(commands.try_iter().take(BATCH)) {
-                        match command {
-                            Command::Stop => return self.stop(),
-                            Command::Device(change) => changes.push(change),
-                            other => self.obey(other),
-                        }
-                    }
-                    self.devices(changes);
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    self.look_at_fill();
-                    self.hook_some(Instant::now());
-                }
-                Err(RecvTimeoutError::Disconnected) => return self.stop(),
-            }
-            if let Some(due) = self.due() {
-                self.drain(due)?;
-            }
+        while self.turn(commands, Duration::MAX)? {
             if self.last_resync.elapsed() >= self.config.settings().resync_interval {
                 self.resync();
             }
         }
+        self.stop()
+    }
+
+    /// Waits, but not longer than told, and does what that brought. False when it is time
+    /// to stop.
+    fn turn(&mut self, commands: &Receiver<Command>, longest: Duration) -> Result<bool, Error> {
+        match commands.recv_timeout(self.next_wake().min(longest)) {
+            Ok(first) => {
+                // What came together is answered together: a burst of pods costs one
+                // grace period, not one for each.
+                let mut changes = Vec::new();
+                for command in iter::once(first).chain(commands.try_iter().take(BATCH)) {
+                    match command {
+                        Command::Stop => return Ok(false),
+                        Command::Device(change) => changes.push(change),
+                        other => self.obey(other),
+                    }
+                }
+                self.devices(changes);
+            }
+            Err(RecvTimeoutError::Timeout) => self.look_at_fill(),
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+        }
+        // Whatever keeps coming, devices have their turn.
+        self.hook_some(Instant::now());
+        if let Some(due) = self.due() {
+            self.drain(due)?;
+        }
+        Ok(true)
     }
 
     fn obey(&mut self, command: Command) {
         match command {
-            Command::Notice(_) => self.schedule.hasten(Cause::Fill),
+            Command::Notice => self.schedule.hasten(Cause::Fill),
             Command::Fresh(reply) => self.fresh.push(reply),
             Command::Reload(config) => self.reload(*config),
             // The loop takes these itself.
@@ -154,106 +165,6 @@ impl Service {
         }
     }
 
-    /// One epoch. A step that the kernel refuses is counted and tried again at the next.
-    fn drain(&mut self, due: Due) -> Result<(), Error> {
-        let now = Instant::now();
-        let late = self.schedule.is_late(self.config.interval(), now);
-        self.schedule.begin(now);
-        let fill = self.engine.reader().fill(self.open_parity());
-        self.fill = [fill.v4, fill.v6];
-        match self.drain_once() {
-            Ok(snapshot) => {
-                self.note_drain(due, late);
-                self.note_overflow();
-                self.publish(&snapshot)?;
-                for reader in self.fresh.drain(..) {
-                    // A reader that went away needs no answer.
-                    reader.send(()).ok();
-                }
-            }
-            Err(Error::Drain(DrainError::Kernel { step, source })) => {
-                self.tally.fault(fault_of(step));
-                tracing::warn!(error = %source, step = step.as_str(), "A drain could not be finished; it is tried again");
-            }
-            Err(error) => return Err(error),
-        }
-        self.handle.beat();
-        Ok(())
-    }
-
-    fn drain_once(&mut self) -> Result<Arc<Snapshot>, Error> {
-        let clock = tick_clock(&self.engine.tables().clock()?);
-        self.watch.start(clock);
-        let mut drained = self.engine.drain(&mut self.watch)?;
-        if drained.resumed.is_some() {
-            drained = self.engine.drain(&mut self.watch)?;
-        }
-        self.epoch = Arc::new(self.watch.take_epoch());
-        if let Some(dumper) = &self.dumper {
-            dumper.offer(Closed {
-                number: drained.epoch,
-                flows: Arc::clone(&self.epoch),
-                names: Arc::new(self.names.clone()),
-                clock,
-            });
-        }
-        Ok(drained.snapshot)
-    }
-
-    fn note_drain(&mut self, due: Due, late: bool) {
-        if let Due::Early(cause) = due {
-            self.tally.early(cause);
-            tracing::debug!(event = "drain.early", cause = cause.as_str(), "Drained ahead of time");
-        }
-        let Some(course) = self.watch.course() else {
-            return;
-        };
-        self.tally.grace.observe(course.grace.as_secs_f64());
-        self.tally.collection.observe(course.whole.as_secs_f64());
-        self.handle.took(course.whole);
-        if late || course.whole > self.config.interval() {
-            self.tally.overruns += 1;
-            if let Some(suppressed) = self.limit.admit("drain.overrun", "", Instant::now()) {
-                tracing::warn!(event = "drain.overrun", took = ?course.whole, suppressed, "A drain took longer than the interval");
-            }
-        }
-    }
-
-    /// Tells when flows begin to find no room, and when all find room again.
-    fn note_overflow(&mut self) {
-        let Ok(count) = self.engine.tables().events(Event::Overflow) else {
-            return;
-        };
-        match self.overflow.observe(count) {
-            Some(Turn::Begin) => {
-                tracing::warn!(
-                    event = "overflow.begin",
-                    "New flows find no room: their amounts are folded; raise --flow-capacity"
-                );
-            }
-            Some(Turn::End(insertions)) => {
-                tracing::info!(event = "overflow.end", insertions, "All flows find room again");
-            }
-            None => {}
-        }
-    }
-
-    fn resync(&mut self) {
-        self.last_resync = Instant::now();
-        self.retry_refused();
-        self.renew_named();
-        self.mend_hooks();
-        self.look_for_bypass();
-        match self.engine.check_interfaces() {
-            Ok(drift) => self.interface_drift = drift,
-            Err(error) => tracing::warn!(%error, "Interface counters could not be compared"),
-        }
-        if !self.interface_drift.is_zero() {
-            let Counts { packets, bytes } = self.interface_drift;
-            self.report_violation("interface", packets, bytes);
-        }
-    }
-
     fn report_violation(&self, law: &'static str, packets: u64, bytes: u64) {
         if let Some(suppressed) = self.limit.admit("audit.violation", law, Instant::now()) {
             tracing::error!(
@@ -269,25 +180,28 @@ impl Service {
 
     /// The last drain, and hooks left as they were asked to be.
     fn stop(mut self) -> Result<(), Error> {
-        self.drain(Due::Regular)?;
         let detach = self.config.settings().on_exit == OnExit::Detach;
-        let Some(pins) = self.pins.clone() else {
-            self.engine.detach_all(None)?;
-            tracing::info!(event = "flows.stop", left = "nothing", "Hooks are removed");
-            return Ok(());
-        };
-        if detach {
-            self.engine.detach_all(Some(&pins))?;
-            flow_bpf::Tables::unpin(pins.path())?;
-            pins.remove()?;
-            tracing::info!(event = "flows.stop", left = "nothing", "Hooks and pins are removed");
-        } else {
-            tracing::info!(
-                event = "flows.stop",
-                left = "counting",
-                undo = format!("fathom flows detach --bpf-pin-dir {}", pins.path().display()),
-                "The kernel goes on counting"
-            );
+        match self.pins.clone() {
+            Some(pins) if !detach => {
+                self.drain(Due::Regular)?;
+                tracing::info!(
+                    event = "flows.stop",
+                    left = "counting",
+                    undo = format!("fathom flows detach --bpf-pin-dir {}", pins.path().display()),
+                    "The kernel goes on counting"
+                );
+            }
+            pins => {
+                let detached = self.engine.detach_all();
+                // Only now: nobody reads what is counted behind the last drain.
+                self.close_epoch(Due::Regular)?;
+                detached?;
+                if let Some(pins) = pins {
+                    flow_bpf::Tables::unpin(pins.path())?;
+                    pins.remove()?;
+                }
+                tracing::info!(event = "flows.stop", left = "nothing", "Hooks are removed");
+            }
         }
         Ok(())
     }
@@ -303,14 +217,6 @@ pub(crate) fn beat_limit(config: &Config) -> Duration {
     3 * config.interval() + SLACK
 }
 
-const fn fault_of(step: KernelStep) -> Fault {
-    match step {
-        KernelStep::Grace => Fault::Flip,
-        KernelStep::Clear => Fault::Clear,
-        KernelStep::Read | KernelStep::Totals | KernelStep::Folded => Fault::Read,
-    }
-}
-
 fn dumper(config: &Config) -> Result<Option<Dumper>, Error> {
     let settings = config.settings();
     if !settings.dump_bpf_maps {
@@ -324,3 +230,6 @@ fn dumper(config: &Config) -> Result<Option<Dumper>, Error> {
     })
     .map(Some)
 }
+
+#[cfg(test)]
+mod tests;

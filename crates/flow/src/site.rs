@@ -13,7 +13,7 @@ use net_sys::{
     tcx::{Hook, Order},
 };
 
-use crate::{degradation::Degradation, error::SiteError};
+use crate::error::SiteError;
 
 /// A network namespace. No descriptor is held: it would keep the devices of an ended
 /// pod alive.
@@ -48,11 +48,26 @@ impl Namespace {
 
     /// The namespace with an inode, by a file in one of `dirs`.
     pub(crate) fn find(inode: u64, dirs: &[PathBuf]) -> Result<Self, SiteError> {
-        let files = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
-        files
-            .filter_map(|file| Self::at(file.path()).ok())
+        files(dirs)
+            .filter_map(|path| Self::at(path).ok())
             .find(|namespace| namespace.inode == inode)
             .ok_or(SiteError::Unreachable { inode })
+    }
+
+    /// The namespace that holds the other end of a pair, by a file in one of `dirs`.
+    fn beyond(host_ifindex: u32, dirs: &[PathBuf]) -> Result<Self, SiteError> {
+        let mut route = Route::open()?;
+        let wanted = route.link(host_ifindex, None)?.link_netnsid;
+        let unreachable = SiteError::Unreachable { inode: 0 };
+        if wanted.is_none() {
+            return Err(unreachable);
+        }
+        let found = files(dirs).find_map(|path| {
+            let netns = Netns::open(&path).ok()?;
+            let leads_there = route.nsid(&netns).ok()? == wanted;
+            leads_there.then(|| Self { inode: netns.inode(), way: Way::File(path) })
+        });
+        found.ok_or(unreachable)
     }
 
     /// Whether it is the one the process lives in.
@@ -81,6 +96,13 @@ impl Namespace {
     pub(crate) fn links(&self) -> Result<Vec<Link>, SiteError> {
         self.within(|| Ok(Route::open()?.links(None)?))
     }
+}
+
+/// What may be namespace files, as many as anybody could have.
+fn files(dirs: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
+    const MOST: usize = 65_536;
+    let entries = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+    entries.take(MOST).map(|entry| entry.path())
 }
 
 /// Place of one hook.
@@ -137,18 +159,25 @@ impl Site {
         dirs: &[PathBuf],
     ) -> Result<Self, SiteError> {
         let place = record.hooks[direction as usize].place;
-        let (namespace, ifindex, hook) = match (place, direction) {
-            (Place::Pod, Direction::Tx) => {
-                (Namespace::find(record.netns_inode, dirs)?, record.pod_ifindex, Hook::Egress)
+        let (namespace, ifindex) = match place {
+            // Hooked before its namespace was known, and moved inside since.
+            Place::Pod if record.netns_inode == 0 => {
+                (Namespace::beyond(record.host_ifindex, dirs)?, record.pod_ifindex)
             }
-            (Place::Pod, Direction::Rx) => {
-                (Namespace::find(record.netns_inode, dirs)?, record.pod_ifindex, Hook::Ingress)
-            }
-            (_, Direction::Tx) => (Namespace::own()?, record.host_ifindex, Hook::Ingress),
-            (_, Direction::Rx) => (Namespace::own()?, record.host_ifindex, Hook::Egress),
+            Place::Pod => (Namespace::find(record.netns_inode, dirs)?, record.pod_ifindex),
+            _ => (Namespace::own()?, record.host_ifindex),
+        };
+        let hook = match (place, direction) {
+            (Place::Pod, Direction::Tx) | (Place::Host, Direction::Rx) => Hook::Egress,
+            _ => Hook::Ingress,
         };
         let link = namespace.within(|| Ok(Route::open()?.link(ifindex, None)?))?;
         Ok(Self::new(&namespace, &link, hook, place))
+    }
+
+    /// Whether two sites are on one device.
+    pub(crate) fn is_beside(&self, other: &Self) -> bool {
+        (self.namespace.inode, self.ifindex) == (other.namespace.inode, other.ifindex)
     }
 
     /// First among those that see what arrives, last among those that see what leaves:
@@ -181,75 +210,5 @@ impl Site {
             Hook::Ingress => Reading { packets: counters.rx_packets, bytes: counters.rx_bytes },
             Hook::Egress => Reading { packets: counters.tx_packets, bytes: counters.tx_bytes },
         })
-    }
-}
-
-/// An edge that is to be hooked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EdgePlan {
-    /// Its name.
-    pub(crate) name: String,
-    /// Its hooks, by direction.
-    pub(crate) sites: [Site; 2],
-    /// Inode of the pod's namespace, 0 if it is not known.
-    pub(crate) netns_inode: u64,
-    /// The device in the node's namespace, 0 if there is none.
-    pub(crate) host_ifindex: u32,
-    /// The device in the pod's namespace, 0 if it is not known.
-    pub(crate) pod_ifindex: u32,
-    /// Why it is hooked otherwise than it should be, if it is.
-    pub(crate) degraded: Option<Degradation>,
-}
-
-impl EdgePlan {
-    /// A host-side device, hooked on both sides of it.
-    pub(crate) fn host(name: &str, namespace: &Namespace, link: &Link) -> Self {
-        Self {
-            name: name.to_owned(),
-            sites: [
-                Site::new(namespace, link, Hook::Ingress, Place::Host),
-                Site::new(namespace, link, Hook::Egress, Place::Host),
-            ],
-            netns_inode: 0,
-            host_ifindex: link.ifindex,
-            pod_ifindex: link.peer_ifindex.unwrap_or_default(),
-            degraded: None,
-        }
-    }
-
-    /// A pod's own device, hooked on both sides of it.
-    pub(crate) fn pod(name: &str, namespace: &Namespace, link: &Link) -> Self {
-        Self {
-            name: name.to_owned(),
-            sites: [
-                Site::new(namespace, link, Hook::Egress, Place::Pod),
-                Site::new(namespace, link, Hook::Ingress, Place::Pod),
-            ],
-            netns_inode: namespace.inode,
-            host_ifindex: link.peer_ifindex.unwrap_or_default(),
-            pod_ifindex: link.ifindex,
-            degraded: None,
-        }
-    }
-
-    /// The same edge hooked on the host side alone, if it is hooked there in part.
-    pub(crate) fn on_host_side(&self, why: Degradation) -> Option<Self> {
-        let [tx, rx] = &self.sites;
-        if tx.place != Place::Host || rx.place == Place::Host {
-            return None;
-        }
-        let rx = Site { hook: Hook::Egress, ..tx.clone() };
-        Some(Self { sites: [tx.clone(), rx], degraded: Some(why), ..self.clone() })
-    }
-
-    /// Whether a device of one edge is a device of the other.
-    pub(crate) fn shares_device(&self, other: &Self) -> bool {
-        let device = |site: &Site| (site.namespace.inode, site.ifindex);
-        self.sites.iter().any(|mine| other.sites.iter().any(|site| device(site) == device(mine)))
-    }
-
-    /// The hook of one direction.
-    pub(crate) const fn site(&self, direction: Direction) -> &Site {
-        &self.sites[direction as usize]
     }
 }

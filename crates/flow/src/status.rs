@@ -8,17 +8,17 @@ use std::{
 
 use flow_bpf::{Sizes, Tables};
 use flow_model::{
-    edge::EdgeRecord,
-    flow::Direction,
+    edge::{EdgeRecord, EdgeState},
+    flow::{Direction, Slot},
     ledger::Settings,
     page::{ABI, EDGE_WORDS, Geometry, Pages, Region, control},
 };
-use net_sys::{fdinfo, tcx::TcxLink};
+use net_sys::fdinfo;
 use serde::Serialize;
 
 use crate::{
     error::Error,
-    hook::{Lane, remove_recorded},
+    hook::{Lane, is_attached, remove_recorded},
     pins::PinDir,
     start::start,
 };
@@ -130,8 +130,8 @@ pub fn status(dir: &Path) -> Result<Status, Error> {
         return Ok(status);
     };
     status.writer_pid = pins.holder();
-    status.links = links(&pins);
     if !Tables::is_pinned(pins.path()) {
+        status.links = links(&pins, &[]);
         return Ok(status);
     }
     status.pinned = true;
@@ -151,9 +151,10 @@ pub fn status(dir: &Path) -> Result<Status, Error> {
         max_edges: geometry.max_edges,
         flow_key: geometry.flow_key.as_str(),
     });
-    if word(control::ABI) == ABI {
-        status.edges = edges(&pages, &geometry);
-    }
+    let known = word(control::ABI) == ABI;
+    let records = if known { records(&pages, &geometry) } else { Vec::new() };
+    status.edges = records.iter().map(EdgeStatus::from).collect();
+    status.links = links(&pins, &records);
     status.maps = maps(&tables);
     Ok(status)
 }
@@ -162,33 +163,38 @@ const fn any_sizes(geometry: Geometry) -> Sizes {
     Sizes { geometry, edge_quota_percent: 50, early_drain_percent: 75 }
 }
 
-fn edges(pages: &impl Pages, geometry: &Geometry) -> Vec<EdgeStatus> {
+/// What the edge book holds, but for free slots.
+fn records(pages: &impl Pages, geometry: &Geometry) -> Vec<EdgeRecord> {
     let slots = 1..u16::try_from(geometry.slots()).unwrap_or(u16::MAX);
-    slots
-        .filter_map(|slot| {
-            let start = usize::from(slot) * EDGE_WORDS;
-            let words: [u64; EDGE_WORDS] =
-                std::array::from_fn(|at| pages.load(Region::EdgeBook, start + at));
-            let record = EdgeRecord::decode(flow_model::flow::Slot(slot), &words).ok()?;
-            let state = format!("{:?}", record.state).to_lowercase();
-            (record.id.0 != 0 && state != "free").then(|| EdgeStatus {
-                id: record.id.0,
-                name: record.identity.name.to_string(),
-                state,
-                host_ifindex: record.host_ifindex,
-                pod_ifindex: record.pod_ifindex,
-            })
-        })
-        .collect()
+    let records = slots.filter_map(|slot| {
+        let start = usize::from(slot) * EDGE_WORDS;
+        let words: [u64; EDGE_WORDS] =
+            std::array::from_fn(|at| pages.load(Region::EdgeBook, start + at));
+        EdgeRecord::decode(Slot(slot), &words).ok()
+    });
+    records.filter(|record| record.id.0 != 0 && record.state != EdgeState::Free).collect()
 }
 
-fn links(pins: &PinDir) -> Vec<LinkStatus> {
+impl From<&EdgeRecord> for EdgeStatus {
+    fn from(record: &EdgeRecord) -> Self {
+        Self {
+            id: record.id.0,
+            name: record.identity.name.to_string(),
+            state: format!("{:?}", record.state).to_lowercase(),
+            host_ifindex: record.host_ifindex,
+            pod_ifindex: record.pod_ifindex,
+        }
+    }
+}
+
+fn links(pins: &PinDir, records: &[EdgeRecord]) -> Vec<LinkStatus> {
     let mut links: Vec<LinkStatus> = pins
         .pinned_links()
         .into_iter()
         .map(|(path, edge)| {
-            let info = TcxLink::open_pinned(&path).and_then(|link| link.info());
-            LinkStatus { path, edge: edge.0, attached: info.is_ok_and(|info| info.ifindex != 0) }
+            let record = records.iter().find(|record| record.id == edge);
+            let attached = is_attached(&path, record, pins);
+            LinkStatus { path, edge: edge.0, attached }
         })
         .collect();
     links.sort_by(|one, other| one.path.cmp(&other.path));
@@ -286,12 +292,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn last_drain(pins: &PinDir) -> Result<[u64; 2], Error> {
     let sizes = *Tables::open(pins.path(), any_sizes)?.sizes();
-    let mut engine = start(sizes, Settings::default(), Some(pins), Lane::Tcx, &mut ())?.engine;
+    // Whatever limit the series had, none of them is to be given up here.
+    let settings = Settings { pod_series: usize::MAX, ..Settings::default() };
+    let mut engine = start(sizes, settings, Some(pins), Lane::Tcx, &mut ())?.engine;
     let edges: Vec<EdgeRecord> = engine.ledger().edges().collect();
     for edge in edges {
         remove_recorded(&edge, pins)
             .map_err(|source| Error::Edge { edge: edge.identity.name.to_string(), source })?;
-        engine.abandon(edge.id)?;
+        engine.abandon_recorded(edge.id)?;
     }
     let drained = engine.drain(&mut ())?;
     Ok(Direction::ALL.map(|direction| drained.snapshot.node[direction as usize].wire.packets))

@@ -22,9 +22,10 @@ use tempfile::TempDir;
 
 use crate::{
     config::Config,
+    plan::EdgePlan,
     published::{Hooked, View},
     settings::Settings,
-    site::{EdgePlan, Namespace, Site, Way},
+    site::{Namespace, Site, Way},
 };
 
 /// How long a test waits for what must come.
@@ -41,11 +42,18 @@ pub(crate) fn settings(arguments: &[&str]) -> Settings {
     Cli::try_parse_from(["flows"].iter().chain(arguments)).unwrap().settings
 }
 
-/// A configuration of small maps that names nothing.
+/// A configuration of small maps that names nothing, but for what is told.
 pub(crate) fn config(arguments: &[&str]) -> Config {
-    let small = ["--flow-capacity", "1024", "--flow-capacity6", "1024", "--shards", "1"];
-    let few = ["--max-edges", "8", "--pair-series-max", "16", "--discover", "on"];
-    let all: Vec<&str> = small.iter().chain(&few).chain(arguments).copied().collect();
+    let usual = [
+        ["--flow-capacity", "1024"],
+        ["--flow-capacity6", "1024"],
+        ["--shards", "1"],
+        ["--max-edges", "8"],
+        ["--pair-series-max", "16"],
+        ["--discover", "on"],
+    ];
+    let usual = usual.iter().filter(|[flag, _]| !arguments.contains(flag)).flatten();
+    let all: Vec<&str> = usual.chain(arguments).copied().collect();
     Config::new(settings(&all)).unwrap()
 }
 

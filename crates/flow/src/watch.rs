@@ -140,6 +140,17 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_that_is_read_again_counts_once() {
+        let mut watch = Watch::new(None);
+        watch.start(CLOCK);
+        watch.begin(1);
+        watch.flow(Some(EdgeId(1)), &flow(key(), counts(5, 500), [0, 0]));
+        drain(&mut watch);
+        let flows: Vec<_> = watch.take_epoch().iter().map(|(_, flow)| flow.counts).collect();
+        assert_eq!(flows, [counts(1, 60)]);
+    }
+
+    #[test]
     fn a_connection_is_active_until_it_has_been_silent_for_the_idle_time() {
         let mut watch = Watch::new(Some(10));
         drain(&mut watch);

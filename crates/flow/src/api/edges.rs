@@ -9,10 +9,7 @@ use flow_model::{
 use serde::Serialize;
 
 use super::{Api, Failure};
-use crate::{
-    degradation::Degradation,
-    site::{EdgePlan, Site},
-};
+use crate::{degradation::Degradation, plan::EdgePlan, site::Site};
 
 #[derive(Serialize)]
 pub(super) struct EdgeView {

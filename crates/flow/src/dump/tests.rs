@@ -108,11 +108,11 @@ fn results_are_counted_and_a_missing_folder_stops_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let dumper = Dumper::start(place(folder.path())).unwrap();
     dumper.offer(closed(1));
-    wait_until("the first dump", PATIENCE, || dumper.results() == (1, 0)).unwrap();
+    wait_until("the first dump", PATIENCE, || dumper.take_results() == [1, 0]).unwrap();
     fs::remove_dir_all(folder.path()).unwrap();
     dumper.offer(closed(2));
-    wait_until("the failure", PATIENCE, || dumper.results() == (1, 1)).unwrap();
+    wait_until("the failure", PATIENCE, || dumper.take_results() == [0, 1]).unwrap();
     fs::create_dir(folder.path()).unwrap();
     dumper.offer(closed(3));
-    wait_until("the third dump", PATIENCE, || dumper.results() == (2, 1)).unwrap();
+    wait_until("the third dump", PATIENCE, || dumper.take_results() == [1, 0]).unwrap();
 }

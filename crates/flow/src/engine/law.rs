@@ -7,37 +7,71 @@ use flow_model::{
 };
 use net_sys::{Route, link::Link};
 
-use super::{Checkpoint, Edge, Engine};
+use super::{Checkpoint, Engine};
 use crate::{
     audit::{Bracket, InterfaceCheck, Passed, Shortfall},
     error::{Error, SiteError},
-    site::{EdgePlan, Reading},
+    plan::EdgePlan,
+    site::Reading,
 };
+
+/// How often a hook is compared with its device before they are said to differ.
+const LOOKS: usize = 4;
 
 impl Engine {
     /// Holds every hook against its device since the last check: the sum of what they
     /// differ by.
+    ///
+    /// A packet on its way from the device to the hook is counted by one of them only. It
+    /// has arrived by the next look, so a difference is believed when it stays.
     pub(crate) fn check_interfaces(&mut self) -> Result<Counts, Error> {
-        let before: Vec<[Option<Reading>; 2]> = self.edges.values().map(Edge::readings).collect();
-        let totals = self.totals()?;
-        let mut drift = Counts::ZERO;
-        for (edge, before) in self.edges.values_mut().zip(before) {
-            let after = edge.readings();
-            let now = totals.get(usize::from(edge.slot.0)).copied().unwrap_or_default();
-            for at in 0..2 {
-                let bracket = before[at].zip(after[at]);
-                let next = bracket.map(|(before, after)| Checkpoint {
-                    bracket: Bracket { before, after },
-                    totals: now[at],
-                });
-                if let (Some(last), Some(next)) = (edge.checked[at], next) {
-                    edge.checks[at] = last.check(&next);
-                    drift += edge.checks[at].map_or(Counts::ZERO, |check| check.drift().counts());
-                }
-                edge.checked[at] = next.or(edge.checked[at]);
-            }
+        let all = self.edges.keys().flat_map(|id| Direction::ALL.map(|direction| (*id, direction)));
+        let mut pending: Vec<(EdgeId, Direction)> = all.collect();
+        for _ in 1..LOOKS {
+            pending = self.look(pending, |check| check.drift() == Reading::default())?;
         }
+        let mut drift = Counts::ZERO;
+        self.look(pending, |check| {
+            drift += check.drift().counts();
+            true
+        })?;
         Ok(drift)
+    }
+
+    /// Compares some hooks with their devices, and answers those whose result was not
+    /// accepted.
+    fn look(
+        &mut self,
+        hooks: Vec<(EdgeId, Direction)>,
+        mut accepts: impl FnMut(&InterfaceCheck) -> bool,
+    ) -> Result<Vec<(EdgeId, Direction)>, Error> {
+        if hooks.is_empty() {
+            return Ok(hooks);
+        }
+        let before: Vec<_> = hooks.iter().map(|(id, at)| self.reading(*id, *at)).collect();
+        let totals = self.totals()?;
+        let mut again = Vec::new();
+        for ((id, direction), before) in hooks.into_iter().zip(before) {
+            let after = self.reading(id, direction);
+            let Some(edge) = self.edges.get_mut(&id) else { continue };
+            let (at, slot) = (direction as usize, usize::from(edge.slot.0));
+            let totals = totals.get(slot).map(|slot| slot[at]).unwrap_or_default();
+            let next = before
+                .zip(after)
+                .map(|(before, after)| Checkpoint { bracket: Bracket { before, after }, totals });
+            let check = edge.checked[at].zip(next).and_then(|(last, next)| last.check(&next));
+            if check.as_ref().is_some_and(|check| !accepts(check)) {
+                again.push((id, direction));
+                continue;
+            }
+            edge.checks[at] = check;
+            edge.checked[at] = next.or(edge.checked[at]);
+        }
+        Ok(again)
+    }
+
+    fn reading(&self, id: EdgeId, direction: Direction) -> Option<Reading> {
+        self.edges.get(&id)?.plan.site(direction).reading().ok()
     }
 
     /// What has reached pods around their receive hooks on the host side since the last
@@ -72,12 +106,6 @@ impl Engine {
             }
         }
         Ok(sums)
-    }
-}
-
-impl Edge {
-    fn readings(&self) -> [Option<Reading>; 2] {
-        Direction::ALL.map(|direction| self.plan.site(direction).reading().ok())
     }
 }
 

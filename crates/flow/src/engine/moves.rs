@@ -1,18 +1,50 @@
 //! Hooks that change their place while their edge goes on counting.
 
+use std::sync::Arc;
+
+use flow_bpf::Program;
 use flow_model::{
     edge::EdgeId,
     flow::{Counts, Direction, Slot, Totals},
 };
 
-use super::{Checkpoint, Edge, Engine, pin_hook};
+use super::{Checkpoint, Edge, Engine, law::start_of_bypass};
 use crate::{
     audit::{Bracket, missed},
     error::{Error, SiteError},
-    hook::{Hook, announce},
-    pins::{PinDir, unpin},
-    site::{EdgePlan, Site},
+    hook::{Hook, Room, room},
+    plan::EdgePlan,
+    site::{Reading, Site},
 };
+
+/// What became of a hook that was to be moved.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    /// What passed its device while there was no hook.
+    pub(crate) missed: Counts,
+    /// Why it is where it was before, if it is.
+    pub(crate) refused: Option<Error>,
+}
+
+/// A move that nothing speaks against, and the moment before it.
+struct Move {
+    id: EdgeId,
+    slot: Slot,
+    direction: Direction,
+    plan: EdgePlan,
+    program: Arc<Program>,
+    /// The device that it leads to, and the one that it leads away from.
+    devices: [Option<Reading>; 2],
+    seen: Totals,
+}
+
+/// An edge that has its hook in another place, or again in the old one.
+struct Replaced {
+    edge: Edge,
+    /// Absent if the hook was never taken away.
+    opened: Option<Bracket>,
+    refused: Option<SiteError>,
+}
 
 impl Engine {
     /// Hooks of ours that somebody removed. A device that can't be asked is not among
@@ -29,130 +61,150 @@ impl Engine {
         removed
     }
 
-    /// Gives one direction of an edge the place that `plan` has for it. Answers what
-    /// passed the device between the old hook and the new one: the old one goes first, so
-    /// that nothing is counted twice.
+    /// Whether one direction of an edge is hooked otherwise than `plan` has it, and could
+    /// be as it has it.
+    pub(crate) fn is_misplaced(&self, id: EdgeId, direction: Direction, plan: &EdgePlan) -> bool {
+        let Some(edge) = self.edges.get(&id) else { return false };
+        let (hook, site) = (&edge.hooks[direction as usize], plan.site(direction));
+        let elsewhere = hook.site() != site;
+        elsewhere || hook.is_behind() && matches!(room(site, self.lane), Ok(Room::First))
+    }
+
+    /// Gives one direction of an edge the place that `plan` has for it. The old hook goes
+    /// first, so that nothing is counted twice; what passes until the new one is there is
+    /// told. A place that turns out not to be had leaves the hook where it was.
     ///
     /// # Errors
     ///
-    /// When the new place can't be had. Before anything was touched the edge stays as it
-    /// was; behind that it is let go, and hooking it anew is up to the caller.
+    /// Before anything was touched the edge stays as it was. When even the old place can't
+    /// be had any more it is let go, and hooking it anew is up to the caller.
     pub(crate) fn move_hook(
         &mut self,
         id: EdgeId,
         direction: Direction,
         plan: EdgePlan,
-        pins: Option<&PinDir>,
-    ) -> Result<Counts, Error> {
-        let name = plan.name.clone();
-        let failed = |source| Error::Edge { edge: name.clone(), source };
-        let Some(slot) = self.edges.get(&id).map(|edge| edge.slot) else {
-            return Ok(Counts::ZERO);
+    ) -> Result<Moved, Error> {
+        let Some(edge) = self.edges.remove(&id) else { return Ok(Moved::default()) };
+        let (old, name) = (edge.plan.clone(), plan.name.clone());
+        let failed = |source| Error::Edge { edge: name, source };
+        let step = match self.prepare(id, &edge, direction, plan) {
+            Ok(step) => step,
+            Err(error) => {
+                self.edges.insert(id, edge);
+                return Err(error);
+            }
         };
-        // What can fail for want of rights, memory or the device fails here.
-        let site = plan.site(direction).clone();
-        let program = self.program(&site, direction, slot).map_err(failed)?;
-        let start = site.reading().map_err(failed)?;
-        let seen = self.hook_totals(slot, direction)?;
-
-        let Some(edge) = self.edges.remove(&id) else {
-            return Ok(Counts::ZERO);
-        };
-        let Self { ledger, lane, .. } = self;
-        let moved = edge.moved(direction, plan, |site| {
-            let program = program.fd(direction).ok_or(SiteError::NoCounters)?;
-            let before = site.reading()?;
-            let hook = Hook::attach_noted(site, direction, *lane, program, |record, program| {
-                pins.map_or(Ok(()), |pins| announce(program, &pins.link(id, direction)))?;
-                let noted = ledger.set_hook(id, direction, record);
-                debug_assert!(noted.is_ok(), "a hooked edge is in the book");
-                Ok(())
-            })?;
-            Ok((hook, Bracket { before, after: site.reading()? }))
-        });
-        let (edge, opened) = match moved {
-            Ok(moved) => moved,
+        let Replaced { edge, opened, refused } = match self.replace(edge, &step) {
+            Ok(replaced) => replaced,
             Err(source) => {
-                self.forget(id, pins)?;
+                self.give_up(id, &old)?;
                 return Err(failed(source));
             }
         };
-        self.seat(id, direction, edge, pins)?;
-        let totals = self.hook_totals(slot, direction)?;
-        if let Some(edge) = self.edges.get_mut(&id) {
-            edge.checked[direction as usize] = Some(Checkpoint { bracket: opened, totals });
-        }
-        Ok(missed(start, opened.after, &seen, &totals))
+        self.edges.insert(id, edge);
+        let start = step.devices[usize::from(refused.is_some())];
+        let refused = refused.map(failed);
+        let Some(opened) = opened else { return Ok(Moved { refused, ..Moved::default() }) };
+        let totals = self.settle(&step, &old)?;
+        let gap = start.map(|start| missed(start, opened.after, &step.seen, &totals));
+        Ok(Moved { missed: gap.unwrap_or_default(), refused })
     }
 
-    /// Makes the new place of a hook outlive the process. Whatever fails here, the edge
-    /// is hooked.
-    fn seat(
+    /// What can fail for want of rights, memory or the device fails here.
+    fn prepare(
         &mut self,
         id: EdgeId,
+        edge: &Edge,
         direction: Direction,
-        edge: Edge,
-        pins: Option<&PinDir>,
-    ) -> Result<(), Error> {
-        let record = edge.hooks[direction as usize].record();
-        let noted = self.ledger.set_hook(id, direction, record);
-        debug_assert!(noted.is_ok(), "a hooked edge is in the book");
-        self.edges.insert(id, edge);
-        match (pins, self.edges.get(&id)) {
-            // The pin of a filter's program was there before the filter.
-            (Some(pins), Some(edge)) if !record.attachment.is_filter() => {
-                unpin(&pins.link(id, direction))?;
-                pin_hook(edge, id, direction, pins)
-            }
-            _ => Ok(()),
-        }
+        plan: EdgePlan,
+    ) -> Result<Move, Error> {
+        let failed = |source| Error::Edge { edge: plan.name.clone(), source };
+        let (slot, site) = (edge.slot, plan.site(direction));
+        let program = self.program(site, direction, slot).map_err(failed)?;
+        // In this order: what passes in between is not said to be missed.
+        let seen = self.hook_totals(slot, direction)?;
+        let there = site.reading().map_err(failed)?;
+        let left = edge.plan.site(direction).reading().ok();
+        Ok(Move { id, slot, direction, plan, program, devices: [Some(there), left], seen })
     }
 
-    /// Lets an edge go whose hooks are gone already.
-    fn forget(&mut self, id: EdgeId, pins: Option<&PinDir>) -> Result<(), Error> {
-        for direction in Direction::ALL {
-            pins.map_or(Ok(()), |pins| unpin(&pins.link(id, direction)))?;
+    /// Takes one hook away and puts another up, or the same again.
+    ///
+    /// # Errors
+    ///
+    /// When neither place can be had: then both directions are without a hook.
+    fn replace(&mut self, edge: Edge, step: &Move) -> Result<Replaced, SiteError> {
+        let (id, direction, program) = (step.id, step.direction, &step.program);
+        let Edge { hooks: [tx, rx], mut opened, mut checked, mut checks, .. } = edge;
+        let tx_moves = direction == Direction::Tx;
+        let (old, other) = if tx_moves { (tx, rx) } else { (rx, tx) };
+        let in_order = |hook, other| if tx_moves { [hook, other] } else { [other, hook] };
+        let (former, made_qdisc) = (old.site().clone(), old.has_own_qdisc());
+        if let Err(stuck) = old.detach() {
+            let edge = Edge { hooks: in_order(*stuck.hook, other), ..edge };
+            return Ok(Replaced { edge, opened: None, refused: Some(stuck.source) });
         }
-        self.abandon(id)
+        // Nothing counts now, so this is where the next comparison starts.
+        let quiet = self.hook_totals(step.slot, direction).ok();
+        let (placed, refused) =
+            match self.hook_site(step.plan.site(direction), direction, id, program) {
+                Err(error) => (self.hook_site(&former, direction, id, program), Some(error)),
+                placed => (placed, None),
+            };
+        let (hook, bracket) = match placed {
+            Ok(placed) => placed,
+            Err(error) => {
+                // Its device may be gone as well; the first error tells more.
+                other.detach().ok();
+                return Err(refused.unwrap_or(error));
+            }
+        };
+        let at = direction as usize;
+        opened[at] = Some(bracket);
+        checked[at] = quiet.map(|totals| Checkpoint { bracket, totals });
+        checks[at] = None;
+        let plan =
+            if refused.is_some() { edge.plan } else { edge.plan.with(direction, &step.plan) };
+        let (bypass, mut hooks) = (start_of_bypass(&plan), in_order(hook, other));
+        let heir = hooks.iter_mut().find(|hook| made_qdisc && hook.site().is_beside(&former));
+        heir.into_iter().for_each(Hook::inherit_qdisc);
+        let edge = Edge { plan, hooks, opened, checked, checks, bypass, ..edge };
+        Ok(Replaced { edge, opened: Some(bracket), refused })
+    }
+
+    /// Makes the new place of a hook outlive the process. Whatever fails here, the edge is
+    /// hooked.
+    fn settle(&mut self, step: &Move, old: &EdgePlan) -> Result<Totals, Error> {
+        let (id, direction) = (step.id, step.direction);
+        if let Some(edge) = self.edges.get(&id) {
+            let EdgePlan { host_ifindex, pod_ifindex, .. } = edge.plan;
+            for (direction, hook) in Direction::ALL.into_iter().zip(&edge.hooks) {
+                let noted = self.ledger.set_hook(id, direction, hook.record());
+                debug_assert!(noted.is_ok(), "a hooked edge is in the book");
+            }
+            let noted = self.ledger.set_devices(id, host_ifindex, pod_ifindex);
+            debug_assert!(noted.is_ok(), "a hooked edge is in the book");
+        }
+        self.pin_hook(id, direction)?;
+        self.release_unused(id, old)?;
+        self.hook_totals(step.slot, direction)
+    }
+
+    /// Gives the cells of devices back that an edge has no hook on any more.
+    fn release_unused(&self, id: EdgeId, old: &EdgePlan) -> Result<(), Error> {
+        let Some(edge) = self.edges.get(&id) else { return Ok(()) };
+        let is_used = |site: &&Site| edge.plan.sites.iter().any(|new| new.is_beside(site));
+        let unused: Vec<_> = old.sites.iter().filter(|site| !is_used(site)).collect();
+        if unused.is_empty() {
+            return Ok(());
+        }
+        self.tables.grace()?;
+        unused.into_iter().try_for_each(|site| self.release(site))
     }
 
     fn hook_totals(&mut self, slot: Slot, direction: Direction) -> Result<Totals, Error> {
         let totals = self.totals()?;
         let cell = totals.get(usize::from(slot.0)).copied().unwrap_or_default();
         Ok(cell[direction as usize])
-    }
-}
-
-impl Edge {
-    /// The edge with one hook taken away and another put up. On failure both directions
-    /// are without a hook.
-    fn moved(
-        self,
-        direction: Direction,
-        plan: EdgePlan,
-        put_up: impl FnOnce(&Site) -> Result<(Hook, Bracket), SiteError>,
-    ) -> Result<(Self, Bracket), SiteError> {
-        let [tx, rx] = self.hooks;
-        let (old, other) = match direction {
-            Direction::Tx => (tx, rx),
-            Direction::Rx => (rx, tx),
-        };
-        let placed = old.detach().and_then(|()| put_up(plan.site(direction)));
-        let (new, opened) = match placed {
-            Ok(placed) => placed,
-            Err(error) => {
-                // Its device may be gone as well; the first error tells more.
-                other.detach().ok();
-                return Err(error);
-            }
-        };
-        let hooks = match direction {
-            Direction::Tx => [new, other],
-            Direction::Rx => [other, new],
-        };
-        let (mut started, mut checks) = (self.opened, self.checks);
-        (started[direction as usize], checks[direction as usize]) = (Some(opened), None);
-        let edge = Self { plan, hooks, opened: started, checks, bypass: None, ..self };
-        Ok((edge, opened))
     }
 }

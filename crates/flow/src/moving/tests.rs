@@ -40,7 +40,7 @@ impl Stage {
         let live: Vec<EdgeRecord> =
             engine.ledger().edges().filter(|edge| edge.state == EdgeState::Live).collect();
         for record in live {
-            assert!(engine.adopt(self.node.plan(EdgeHooks::Host), &record, &pins), "{record:?}");
+            assert!(engine.adopt(self.node.plan(EdgeHooks::Host), &record), "{record:?}");
         }
         engine
     }
@@ -49,7 +49,6 @@ impl Stage {
     fn begin(&self) -> Bracket {
         let mut engine = self.start(1024);
         let id = engine.attach(self.node.plan(EdgeHooks::Host)).unwrap();
-        engine.pin(id, &self.pins()).unwrap();
         engine.edges()[&id].opened[1].unwrap()
     }
 

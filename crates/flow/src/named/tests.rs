@@ -108,3 +108,32 @@ fn without_an_interface_eth0_is_meant_or_the_only_one_or_the_candidates_are_list
     Veth::join((node.node.place(), "h3"), (pod.place(), "eth0")).unwrap();
     assert_eq!(found().unwrap()[0].site(Direction::Tx).interface, "eth0");
 }
+
+#[test]
+#[ignore = "root: makes namespaces"]
+fn what_is_there_is_found_although_something_else_is_missing() {
+    let node = Node::build();
+    let edges = pod_edges(&["nosuch=gone", "host0=pod-a"]);
+    let found = node.inside(|| look_up(&edges, &[])).unwrap();
+    let there: Vec<_> = found.plans.iter().map(|plan| plan.name.as_str()).collect();
+    assert_eq!(there, ["pod-a"]);
+    let [(name, error)] = &found.missing[..] else { panic!("{:?}", found.missing) };
+    assert_eq!((name.as_str(), error.attach_reason()), ("gone", "device_gone"));
+}
+
+#[test]
+#[ignore = "root: makes namespaces"]
+fn an_edge_named_inside_knows_its_end_here_and_no_other_device() {
+    let node = Node::build();
+    let inside = netns(&[format!("{}=pod-a", node.pod.place().path().display())]);
+    let host = testkit::Device::named(node.node.place(), "host0").index().unwrap();
+    let plans = node.inside(|| resolve(&[], &inside)).unwrap();
+    assert_eq!(plans[0].host_ifindex, host);
+    // A device that stands on another names that one where a pair names its other end.
+    let parent = testkit::Device::named(node.node.place(), "host0");
+    let pod = Netns::create("fm").unwrap();
+    node.node.place().macvlan("eth0", &parent, pod.place()).unwrap();
+    let inside = netns(&[format!("{}=pod-b", pod.place().path().display())]);
+    let plans = node.inside(|| resolve(&[], &inside)).unwrap();
+    assert_eq!(plans[0].host_ifindex, 0);
+}

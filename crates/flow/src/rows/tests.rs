@@ -1,16 +1,10 @@
-use flow_model::ledger::Observer as _;
-
 use super::*;
-use crate::testing::{CLOCK, counts, flow, key, snapshot};
+use crate::testing::{CLOCK, counts, flow, key};
 
-/// One epoch with these flows of edge 1, committed.
+/// One committed epoch with these flows of edge 1.
 fn commit(rows: &mut Rows, flows: &[FlowEntry]) {
-    rows.set_clock(CLOCK);
-    rows.begin(1);
-    for flow in flows {
-        rows.flow(Some(EdgeId(1)), flow);
-    }
-    rows.committed(&Arc::new(snapshot()));
+    let epoch: Vec<_> = flows.iter().map(|flow| (EdgeId(1), *flow)).collect();
+    rows.add_epoch(&epoch, &CLOCK);
 }
 
 #[test]
@@ -32,26 +26,6 @@ fn a_slot_that_was_given_to_the_same_edge_anew_changes_nothing() {
     commit(&mut rows, &[flow(key(), counts(1, 100), [0, 0])]);
     commit(&mut rows, &[flow(moved, counts(1, 100), [0, 0])]);
     assert_eq!(rows.iter().count(), 1);
-}
-
-#[test]
-fn an_epoch_that_is_read_again_counts_once() {
-    let mut rows = Rows::new(10);
-    rows.set_clock(CLOCK);
-    rows.begin(1);
-    rows.flow(Some(EdgeId(1)), &flow(key(), counts(5, 500), [0, 0]));
-    commit(&mut rows, &[flow(key(), counts(1, 100), [0, 0])]);
-    assert_eq!(rows.iter().next().unwrap().2.counts, counts(1, 100));
-}
-
-#[test]
-fn flows_without_an_edge_are_left_to_the_ledger() {
-    let mut rows = Rows::new(10);
-    rows.set_clock(CLOCK);
-    rows.begin(1);
-    rows.flow(None, &flow(key(), counts(5, 500), [0, 0]));
-    rows.committed(&Arc::new(snapshot()));
-    assert_eq!(rows.iter().count(), 0);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     sync::{Arc, mpsc::SyncSender},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use flow_bpf::Event;
@@ -24,9 +24,11 @@ use crate::{
     pins::PinDir,
     published::{EdgeNames, Published},
     ready::ReadyFile,
+    rows::{LIMIT, Rows},
     schedule::{Due, Schedule},
     start::{Started, start},
     tally::{Cause, Tally},
+    time::monotonic,
     watch::Watch,
 };
 
@@ -65,12 +67,16 @@ impl Service {
         let snapshot = Arc::new(service.engine.ledger().snapshot());
         service.publish(&snapshot)?;
         service.handle.up();
-        service.take_up_edges(sender)?;
+        if service.config.is_once() {
+            service.hook_present()?;
+        } else {
+            service.take_up_edges(sender)?;
+        }
         service.handle.condition("discovery", true, "attached");
         service.drain(Due::Regular)?;
-        service.handle.condition("commit", true, "committed");
         let edges = service.engine.edges().len();
         let ready_file = service.config.settings().ready_file.as_deref();
+        service.ready_at = monotonic();
         service._ready = Some(ReadyFile::create(ready_file, listening, edges)?);
         tracing::info!(event = "flows.ready", edges, "Every hook is in place");
         Ok(service)
@@ -83,8 +89,7 @@ impl Service {
         published: Published,
         opened: Opened,
     ) -> Result<Self, Error> {
-        let mut engine = opened.started.engine;
-        engine.announce_in(opened.pins.as_ref());
+        let engine = opened.started.engine;
         Ok(Self {
             handle,
             pins: opened.pins,
@@ -100,11 +105,13 @@ impl Service {
             discovered: None,
             interface_drift: Counts::ZERO,
             epoch: Arc::default(),
+            rows: config.is_once().then(|| Rows::new(LIMIT)),
             fill: [0.0; 2],
             schedule: Schedule::new(Instant::now()),
             overflow: Overflow::new(engine.tables().events(Event::Overflow)?),
             last_resync: Instant::now(),
             fresh: Vec::new(),
+            ready_at: Duration::ZERO,
             _ready: None,
             _survey: None,
             _notices: NoticeThread::start(engine.tables().notices()?, sender.clone())?,
@@ -123,7 +130,9 @@ fn open(config: &Config, handle: &CollectorHandle) -> Result<Opened, Error> {
         let pins = PinDir::make(&settings.pins.bpf_pin_dir)?;
         Ok::<_, Error>(pins.with_netns_dirs(&settings.netns_dir))
     };
-    let pins = (!settings.no_pin).then(make).transpose()?;
+    // A single measurement is nobody's but its own.
+    let pinned = !settings.no_pin && !config.is_once();
+    let pins = pinned.then(make).transpose()?;
     let lock = pins.as_ref().map(|pins| take_lock(config, pins)).transpose()?;
     handle.condition("lock", true, if lock.is_some() { "held" } else { "not needed" });
 

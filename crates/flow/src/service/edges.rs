@@ -1,56 +1,20 @@
 //! Edges while the agent runs: taken up, hooked, let go.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::mpsc::SyncSender,
-    time::Instant,
-};
+use std::{sync::mpsc::SyncSender, time::Instant};
 
-use flow_model::{
-    edge::{EdgeId, EdgeRecord, EdgeState, Identity, Place, Text},
-    flow::Direction,
-};
-use net_sys::survey::{Change, Crossing, Key};
+use flow_model::edge::{EdgeId, EdgeRecord, EdgeState, Identity, Place, Text};
+use net_sys::survey::Key;
 
-use super::Service;
+use super::{Service, discovered::Waiting};
 use crate::{
     command::Command,
-    discover::{Rule, SurveyThread, Verdict},
     error::Error,
     hook::remove_recorded,
-    named,
+    named::{self, Found},
     pins::unpin,
-    site::{EdgePlan, Namespace},
+    plan::EdgePlan,
     time::now,
 };
-
-/// Devices that discovery knows, and which of them are hooked.
-#[derive(Debug)]
-pub(super) struct Discovered {
-    pub(super) rule: Rule,
-    known: BTreeMap<Key, Crossing>,
-    pub(super) hooked: BTreeMap<Key, EdgeId>,
-    /// Devices that could not be hooked; they are tried again when something about them
-    /// changes, and at each resync.
-    refused: BTreeSet<Key>,
-    /// Devices that were there at the start: what they carried before is not news.
-    old: BTreeSet<Key>,
-}
-
-/// What the devices that are not hooked wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Waiting {
-    /// There are none.
-    Nothing,
-    /// A file that leads into their namespace.
-    ForNamespace,
-    /// Only for their turn.
-    ToBeHooked,
-}
-
-/// Edges that are hooked before commands and drains get their turn: each takes the kernel
-/// two grace periods.
-const SLICE: usize = 4;
 
 impl Service {
     /// Named and found edges at the start: those that an earlier process hooked are taken
@@ -69,14 +33,13 @@ impl Service {
             };
             self.named.insert(name, id);
         }
-        let mut adopted = Vec::new();
+        let mut adopted: Vec<(Key, EdgeId)> = Vec::new();
         for (key, plan) in &found {
             adopted.extend(self.adopt(plan, &mut left).map(|id| (*key, id)));
         }
         self.let_go(left)?;
-        if let Some(discovered) = &mut self.discovered {
-            discovered.hooked.extend(adopted);
-        }
+        self.note_hooked(&adopted);
+        adopted.iter().for_each(|(_, id)| self.improve(*id));
         // Ready means that everything is hooked that could be.
         while self.waiting() == Waiting::ToBeHooked {
             self.hook_some(Instant::now());
@@ -84,90 +47,108 @@ impl Service {
         Ok(())
     }
 
-    fn hook_named(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
-        let id = self.hook(plan)?;
-        self.pin(id)?;
+    /// Hooks an edge as its flag says.
+    pub(super) fn hook_named(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
+        let name = plan.name.clone();
+        let id = self.engine.attach(plan)?;
+        self.hooked_as(id, name);
         Ok(id)
     }
 
     /// Follows a change of the named edges while the agent runs.
     pub(super) fn follow_named(&mut self) {
         let settings = self.config.settings();
-        let plans = match named::resolve(&settings.pod_edge, &settings.netns) {
-            Ok(plans) => plans,
+        let found = match named::look_up(&settings.pod_edge, &settings.netns) {
+            Ok(found) => found,
             Err(error) => {
                 tracing::warn!(event = "config.rejected", %error, "Named edges stay as they are");
                 return;
             }
         };
-        let wanted = |name: &String| plans.iter().any(|plan| plan.name == *name);
-        let gone: Vec<String> = self.named.keys().filter(|name| !wanted(name)).cloned().collect();
-        for name in gone {
-            if let Some(id) = self.named.remove(&name) {
-                self.unhook(&[id]);
-            }
-        }
-        for plan in plans {
-            let name = plan.name.clone();
-            if self.named.contains_key(&name) {
-                continue;
-            }
-            match self.hook_named(plan) {
-                Ok(id) => {
-                    self.named.insert(name, id);
-                }
-                Err(error) => self.attach_failed(&name, error.attach_reason(), &error),
+        self.let_unnamed_go(&found);
+        let there = found.plans.into_iter().map(|plan| (plan.name.clone(), Ok(plan)));
+        let missing = found.missing.into_iter().map(|(name, error)| (name, Err(error)));
+        for (name, plan) in there.chain(missing) {
+            if !self.named.contains_key(&name) {
+                self.hook_newly_named(name, plan);
             }
         }
     }
 
-    /// Starts to look for edges; answers what can be hooked now.
-    fn survey(&mut self, sender: SyncSender<Command>) -> Result<Vec<(Key, EdgePlan)>, Error> {
-        let settings = self.config.settings();
-        let rule = Rule {
-            exclude: settings.discover_exclude.clone(),
-            hooks: settings.edge_hooks,
-            own: Namespace::own()
-                .map_err(|source| Error::Edge { edge: "own namespace".into(), source })?,
+    /// Lets edges go that nobody names any more, or whose name means another device now.
+    fn let_unnamed_go(&mut self, found: &Found) {
+        let is_missing = |name: &str| found.missing.iter().any(|(missing, _)| missing == name);
+        let is_meant = |name: &str, id: &EdgeId| {
+            let edge = self.engine.edges().get(id);
+            let mut plans = found.plans.iter().filter(|plan| plan.name == *name);
+            plans.any(|plan| edge.is_some_and(|edge| edge.plan.shares_device(plan)))
         };
-        let (thread, crossings) = SurveyThread::start(settings.netns_dir.clone(), sender)?;
-        self._survey = Some(thread);
-        let plans = crossings
-            .iter()
-            .filter_map(|crossing| match rule.judge(crossing, Instant::now()) {
-                Verdict::Edge(plan) => Some((crossing.key, *plan)),
-                Verdict::Ignored | Verdict::Early => None,
-            })
-            .collect();
-        let known: BTreeMap<Key, Crossing> =
-            crossings.into_iter().map(|crossing| (crossing.key, crossing)).collect();
-        let old = known.keys().copied().collect();
-        self.discovered = Some(Discovered {
-            rule,
-            known,
-            hooked: BTreeMap::new(),
-            refused: BTreeSet::new(),
-            old,
+        let stays = |(name, id): &(&String, &EdgeId)| is_missing(name) || is_meant(name, id);
+        let gone: Vec<EdgeId> =
+            self.named.iter().filter(|edge| !stays(edge)).map(|(_, id)| *id).collect();
+        self.named.retain(|_, id| !gone.contains(id));
+        self.refused.retain(|name, _| is_missing(name));
+        self.unhook(&gone);
+    }
+
+    fn hook_newly_named(&mut self, name: String, plan: Result<EdgePlan, Error>) {
+        let hooked = plan.and_then(|plan| {
+            self.let_found_go(&plan);
+            self.hook_named(plan)
         });
-        Ok(plans)
+        match hooked {
+            Ok(id) => {
+                self.refused.remove(&name);
+                self.named.insert(name, id);
+            }
+            Err(error) => {
+                self.attach_failed(&name, &error);
+                self.refused.insert(name, error.attach_reason());
+            }
+        }
+    }
+
+    /// A device that was found before it was named must not be counted twice.
+    fn let_found_go(&mut self, plan: &EdgePlan) {
+        let edges = self.engine.edges().iter();
+        let found: Vec<EdgeId> =
+            edges.filter(|(_, edge)| edge.plan.shares_device(plan)).map(|(id, _)| *id).collect();
+        for id in &found {
+            self.discovered.iter_mut().for_each(|discovered| discovered.release(*id));
+        }
+        self.unhook(&found);
     }
 
     /// Takes up the recorded edge that a plan is for, if there is one.
     fn adopt(&mut self, plan: &EdgePlan, left: &mut Vec<EdgeRecord>) -> Option<EdgeId> {
-        let pins = self.pins.clone()?;
-        let at = left.iter().position(|record| is_for(plan, record))?;
-        if !self.engine.adopt(plan.clone(), &left[at], &pins) {
+        let mut records = left.iter().enumerate();
+        let (at, as_hooked) =
+            records.find_map(|(at, record)| Some((at, plan.as_recorded(record)?)))?;
+        if !self.engine.adopt(as_hooked, &left[at]) {
             return None;
         }
-        let record = left.swap_remove(at);
-        let identity = identity(&plan.name);
-        if !record.identity.same_pod(&identity)
-            && let Err(error) = self.engine.ledger_mut().name_edge(record.id, &identity, now())
-        {
-            tracing::warn!(%error, edge = plan.name, "An edge keeps its old name");
+        let EdgeRecord { id, identity, .. } = left.swap_remove(at);
+        self.names.insert(id, identity.name.as_str().to_owned());
+        self.rename(id, &plan.name);
+        Some(id)
+    }
+
+    /// Gives an edge the name by which it is known now.
+    pub(super) fn rename(&mut self, id: EdgeId, name: &str) {
+        let before = self.names.get(&id).cloned().unwrap_or_default();
+        if before == name {
+            return;
         }
-        self.names.insert(record.id, plan.name.clone());
-        Some(record.id)
+        // Longer names are refused where they are given and cut where they are found.
+        let text = Text::new(name).unwrap_or(Text::EMPTY);
+        let identity = Identity { name: text, ..Identity::EMPTY };
+        match self.engine.ledger_mut().name_edge(id, &identity, now()) {
+            Ok(_) => {
+                tracing::info!(event = "edge.renamed", edge = name, before, "An edge has a name");
+                self.names.insert(id, name.to_owned());
+            }
+            Err(error) => tracing::warn!(%error, edge = before, "An edge keeps its old name"),
+        }
     }
 
     /// Lets recorded edges go that nobody wants or whose device is gone.
@@ -176,7 +157,7 @@ impl Service {
         for record in left {
             remove_recorded(&record, &pins)
                 .map_err(|source| Error::Edge { edge: record.identity.name.to_string(), source })?;
-            self.engine.abandon(record.id)?;
+            self.engine.abandon_recorded(record.id)?;
             let name = record.identity.name.as_str();
             tracing::info!(
                 event = "edge.detached",
@@ -193,16 +174,8 @@ impl Service {
         Ok(())
     }
 
-    fn hook(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
-        let name = plan.name.clone();
-        let id = self.engine.attach(plan)?;
-        self.hooked_as(id, name);
-        Ok(id)
-    }
-
     /// Notes and tells that an edge is hooked.
-    fn hooked_as(&mut self, id: EdgeId, name: String) {
-        self.refused.remove(&name);
+    pub(super) fn hooked_as(&mut self, id: EdgeId, name: String) {
         if let Some(edge) = self.engine.edges().get(&id) {
             let host_side_only = edge.plan.sites.iter().all(|site| site.place == Place::Host);
             if let Some(why) = edge.degradation() {
@@ -219,33 +192,9 @@ impl Service {
         self.names.insert(id, name);
     }
 
-    fn pin(&self, id: EdgeId) -> Result<(), Error> {
-        match &self.pins {
-            Some(pins) => self.engine.pin(id, pins),
-            None => Ok(()),
-        }
-    }
-
-    /// Changes that the survey told, as many as came together.
-    pub(super) fn devices(&mut self, changes: Vec<Change>) {
-        let Some(discovered) = &mut self.discovered else { return };
-        let mut gone = Vec::new();
-        for change in changes {
-            match change {
-                Change::Appeared(crossing) | Change::Changed(crossing) => {
-                    discovered.refused.remove(&crossing.key);
-                    discovered.known.insert(crossing.key, *crossing);
-                }
-                Change::Vanished(key) => gone.extend(discovered.forget(&key)),
-                _ => {}
-            }
-        }
-        self.unhook(&gone);
-    }
-
+    /// Lets edges go.
     pub(super) fn unhook(&mut self, ids: &[EdgeId]) {
-        let pins = self.pins.clone();
-        for (id, result) in self.engine.detach(ids, pins.as_ref()) {
+        for (id, result) in self.engine.detach(ids) {
             match result {
                 Ok(_) => tracing::info!(event = "edge.detached", edge = id.0, "An edge is gone"),
                 Err(error) => {
@@ -254,126 +203,4 @@ impl Service {
             }
         }
     }
-
-    /// What the devices that are not hooked wait for.
-    pub(super) fn waiting(&self) -> Waiting {
-        let Some(discovered) = &self.discovered else { return Waiting::Nothing };
-        let now = Instant::now();
-        let mut waiting = Waiting::Nothing;
-        for (_, crossing) in discovered.unhooked() {
-            match discovered.rule.judge(crossing, now) {
-                Verdict::Edge(plan) if !self.is_named(&plan) => return Waiting::ToBeHooked,
-                Verdict::Early => waiting = Waiting::ForNamespace,
-                Verdict::Edge(_) | Verdict::Ignored => {}
-            }
-        }
-        waiting
-    }
-
-    /// Gives devices that could not be hooked another chance.
-    pub(super) fn retry_refused(&mut self) {
-        if let Some(discovered) = &mut self.discovered {
-            discovered.refused.clear();
-        }
-    }
-
-    /// Hooks some of the known devices that are edges and not hooked yet.
-    pub(super) fn hook_some(&mut self, now: Instant) {
-        let Some(discovered) = &self.discovered else { return };
-        let wanted: Vec<(Key, EdgePlan, Option<Instant>)> = discovered
-            .unhooked()
-            .filter_map(|(key, crossing)| match discovered.rule.judge(crossing, now) {
-                Verdict::Edge(plan) if !self.is_named(&plan) => {
-                    let news = !discovered.old.contains(key);
-                    Some((*key, *plan, news.then_some(crossing.noticed)))
-                }
-                _ => None,
-            })
-            .take(SLICE)
-            .collect();
-        for (key, plan, noticed) in wanted {
-            let name = plan.name.clone();
-            match self.hook_found(plan) {
-                Ok(id) => self.hooked(key, id, noticed),
-                Err(error) => {
-                    self.attach_failed(&name, error.attach_reason(), &error);
-                    if let Some(discovered) = &mut self.discovered {
-                        discovered.refused.insert(key);
-                    }
-                }
-            }
-        }
-    }
-
-    /// An edge named by flag is hooked as the flag says; found again it is ignored.
-    fn is_named(&self, plan: &EdgePlan) -> bool {
-        self.engine.edges().values().any(|edge| edge.plan.shares_device(plan))
-    }
-
-    /// Inside if that is possible, else on the host side alone.
-    fn hook_found(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
-        let name = plan.name.clone();
-        let id = self.engine.attach_or_degrade(plan)?;
-        self.hooked_as(id, name);
-        self.pin(id)?;
-        Ok(id)
-    }
-
-    fn hooked(&mut self, key: Key, id: EdgeId, noticed: Option<Instant>) {
-        if let Some(discovered) = &mut self.discovered {
-            discovered.hooked.insert(key, id);
-        }
-        let (Some(noticed), Some(edge)) = (noticed, self.engine.edges().get(&id)) else {
-            return;
-        };
-        self.tally.attach_lag.observe(noticed.elapsed().as_secs_f64());
-        for (missed, opened) in self.tally.missed.iter_mut().zip(edge.opened) {
-            let before = opened.map(|opened| opened.before).unwrap_or_default();
-            missed.packets += before.packets;
-            missed.bytes += before.bytes;
-        }
-    }
-}
-
-impl Discovered {
-    /// The device of a hooked edge.
-    pub(super) fn crossing_of(&self, id: EdgeId) -> Option<&Crossing> {
-        let (key, _) = self.hooked.iter().find(|(_, hooked)| **hooked == id)?;
-        self.known.get(key)
-    }
-
-    fn unhooked(&self) -> impl Iterator<Item = (&Key, &Crossing)> {
-        self.known
-            .iter()
-            .filter(|(key, _)| !self.hooked.contains_key(key) && !self.refused.contains(key))
-    }
-
-    /// A device is gone; answers the edge that it was.
-    fn forget(&mut self, key: &Key) -> Option<EdgeId> {
-        self.known.remove(key);
-        self.refused.remove(key);
-        self.old.remove(key);
-        self.hooked.remove(key)
-    }
-}
-
-/// Whether a recorded edge has its hooks exactly where a plan wants them.
-fn is_for(plan: &EdgePlan, record: &EdgeRecord) -> bool {
-    Direction::ALL.into_iter().all(|direction| {
-        let site = plan.site(direction);
-        let hook = record.hooks[direction as usize];
-        let device = match hook.place {
-            Place::Host => record.host_ifindex == site.ifindex,
-            Place::Pod => {
-                record.pod_ifindex == site.ifindex && record.netns_inode == site.namespace.inode
-            }
-            Place::None | Place::Nic | Place::Cgroup => false,
-        };
-        hook.place == site.place && device
-    })
-}
-
-fn identity(name: &str) -> Identity {
-    // Longer names are refused where they are given and cut where they are found.
-    Identity { name: Text::new(name).unwrap_or(Text::EMPTY), ..Identity::EMPTY }
 }

@@ -3,19 +3,45 @@
 use std::time::Instant;
 
 use flow_model::{
-    edge::{EdgeId, Place},
+    edge::EdgeId,
     flow::{Counts, Direction},
 };
 
 use super::Service;
 use crate::{
-    degradation::Degradation, discover::Verdict, engine::Edge, settings::EdgeHooks, site::EdgePlan,
+    degradation::Degradation,
+    engine::{Edge, Moved},
+    error::Error,
+    plan::EdgePlan,
 };
 
 impl Service {
+    /// Brings hooks and devices together again, whatever was not noticed meanwhile.
+    pub(super) fn resync(&mut self) {
+        self.last_resync = Instant::now();
+        // First, because a hook that moves begins a new comparison.
+        self.check_interfaces();
+        self.count_bypassed();
+        self.retry_refused();
+        self.renew_named();
+        self.mend_hooks();
+        self.improve_all();
+    }
+
+    fn check_interfaces(&mut self) {
+        match self.engine.check_interfaces() {
+            Ok(drift) => self.interface_drift = drift,
+            Err(error) => tracing::warn!(%error, "Interface counters could not be compared"),
+        }
+        if !self.interface_drift.is_zero() {
+            let Counts { packets, bytes } = self.interface_drift;
+            self.report_violation("interface", packets, bytes);
+        }
+    }
+
     /// Puts hooks back that somebody removed: on the host side where that is possible,
     /// which the pod can't reach.
-    pub(super) fn mend_hooks(&mut self) {
+    fn mend_hooks(&mut self) {
         for (id, direction) in self.engine.removed_hooks() {
             let Some(edge) = self.engine.edges().get(&id) else {
                 continue;
@@ -29,9 +55,8 @@ impl Service {
         }
     }
 
-    /// Counts what goes around receive hooks on the host side, and moves such a hook
-    /// inside where the settings and the namespace allow it.
-    pub(super) fn look_for_bypass(&mut self) {
+    /// Counts what goes around receive hooks on the host side.
+    fn count_bypassed(&mut self) {
         for (id, around) in self.engine.check_bypass() {
             self.tally.bypassed += around;
             let Counts { packets, bytes } = around;
@@ -47,52 +72,75 @@ impl Service {
                     "Packets reached a pod around the hook on the host side"
                 );
             }
-            if let Some(plan) = self.better_place(id) {
-                self.move_hook(id, Direction::Rx, plan);
+        }
+    }
+
+    fn improve_all(&mut self) {
+        let ids: Vec<EdgeId> = self.engine.edges().keys().copied().collect();
+        ids.into_iter().for_each(|id| self.improve(id));
+    }
+
+    /// Gives the hooks of a degraded edge the places that discovery has for them now.
+    pub(super) fn improve(&mut self, id: EdgeId) {
+        let Some(plan) = self.better_plan(id) else { return };
+        // What arrives first: that it is counted here is what degrades most edges.
+        for direction in [Direction::Rx, Direction::Tx] {
+            let moves = self.engine.is_misplaced(id, direction, &plan);
+            if moves && !self.move_hook(id, direction, plan.clone()) {
+                return;
             }
         }
+        self.rename(id, &plan.name);
     }
 
-    /// Where discovery would hook an edge now, if that is inside and the edge is not.
-    fn better_place(&self, id: EdgeId) -> Option<EdgePlan> {
-        if self.config.settings().edge_hooks != EdgeHooks::Auto {
-            return None;
+    /// Where discovery would hook a degraded edge now, if nothing is in its way.
+    fn better_plan(&self, id: EdgeId) -> Option<EdgePlan> {
+        match self.engine.edges().get(&id)?.degradation()? {
+            // What was tampered with inside does not go back there.
+            Degradation::Tampered => return None,
+            Degradation::HostEgress | Degradation::BehindForeignFilter => {}
         }
-        let discovered = self.discovered.as_ref()?;
-        let crossing = discovered.crossing_of(id)?;
-        let Verdict::Edge(plan) = discovered.rule.judge(crossing, Instant::now()) else {
-            return None;
-        };
-        let current = &self.engine.edges().get(&id)?.plan;
-        let inside = plan.site(Direction::Rx).place == Place::Pod;
-        let same_tx = plan.site(Direction::Tx) == current.site(Direction::Tx);
-        // What was tampered with inside does not go back there.
-        let trusted = current.degraded != Some(Degradation::Tampered);
-        (inside && same_tx && trusted).then_some(*plan)
+        let plan = self.discovered.as_ref()?.plan_for(id)?;
+        self.engine.feasible(plan).ok().filter(|plan| plan.degraded.is_none())
     }
 
-    fn move_hook(&mut self, id: EdgeId, direction: Direction, plan: EdgePlan) {
-        let (name, pins) = (plan.name.clone(), self.pins.clone());
-        match self.engine.move_hook(id, direction, plan, pins.as_ref()) {
-            Ok(missed) => {
+    /// Whether the hook is in its new place.
+    fn move_hook(&mut self, id: EdgeId, direction: Direction, plan: EdgePlan) -> bool {
+        let name = plan.name.clone();
+        let refused = match self.engine.move_hook(id, direction, plan) {
+            Ok(Moved { missed, refused }) => {
                 self.tally.missed[direction as usize] += missed;
-                tracing::info!(
-                    event = "edge.attached",
-                    edge = name,
-                    id = id.0,
-                    direction = direction.as_str(),
-                    "A hook has another place"
-                );
+                refused
             }
-            Err(error) => {
-                self.forget_unhooked(id);
-                self.attach_failed(&name, error.attach_reason(), &error);
-            }
+            Err(error) => Some(error),
+        };
+        if let Some(error) = refused {
+            self.move_failed(id, &name, &error);
+            return false;
         }
+        tracing::info!(
+            event = "edge.attached",
+            edge = name,
+            id = id.0,
+            direction = direction.as_str(),
+            "A hook has another place"
+        );
+        true
+    }
+
+    fn move_failed(&mut self, id: EdgeId, name: &str, error: &Error) {
+        if self.engine.edges().contains_key(&id) {
+            tracing::debug!(%error, edge = name, "A hook stays where it is");
+            return;
+        }
+        // It is hooked anew by the next look at what is known.
+        self.named.retain(|_, named| *named != id);
+        self.discovered.iter_mut().for_each(|discovered| discovered.release(id));
+        self.attach_failed(name, error);
     }
 
     /// Lets named edges go whose device is gone, and hooks those that are there again.
-    pub(super) fn renew_named(&mut self) {
+    fn renew_named(&mut self) {
         let gone = |id: &EdgeId| self.engine.edges().get(id).is_none_or(Edge::is_gone);
         let lost: Vec<EdgeId> = self.named.values().copied().filter(|id| gone(id)).collect();
         self.named.retain(|_, id| !lost.contains(id));
@@ -100,17 +148,6 @@ impl Service {
         let settings = self.config.settings();
         if self.named.len() < settings.pod_edge.len() + settings.netns.len() {
             self.follow_named();
-        }
-    }
-
-    /// An edge that lost its hooks is hooked anew by the next look at what is known.
-    fn forget_unhooked(&mut self, id: EdgeId) {
-        if self.engine.edges().contains_key(&id) {
-            return;
-        }
-        self.named.retain(|_, named| *named != id);
-        if let Some(discovered) = &mut self.discovered {
-            discovered.hooked.retain(|_, hooked| *hooked != id);
         }
     }
 

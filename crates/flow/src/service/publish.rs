@@ -1,14 +1,15 @@
 //! Showing what a commit brought.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc, time::Instant};
 
 use flow_bpf::Event;
-use flow_model::{audit::Law, snapshot::Snapshot};
+use flow_model::{audit::Law, edge::EdgeId, snapshot::Snapshot};
 use net_sys::fdinfo;
 
-use super::Service;
+use super::{Service, discovered::Discovered};
 use crate::{
-    engine::Edge, error::Error, families::Facts, published::View, tally::Fault, time::tick_clock,
+    dump::Dumper, engine::Edge, error::Error, families::Facts, published::View, tally::Fault,
+    time::tick_clock,
 };
 
 impl Service {
@@ -16,9 +17,7 @@ impl Service {
     pub(super) fn publish(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), Error> {
         self.report_laws(snapshot);
         let active = self.active();
-        if let Some(dumper) = &self.dumper {
-            (self.tally.dumped, self.tally.dump_failed) = dumper.results();
-        }
+        self.count_dumps();
         let settings = self.config.settings();
         let facts = Facts {
             snapshot,
@@ -31,7 +30,7 @@ impl Service {
             memory: self.memory(),
             interface_drift: self.interface_drift,
             degraded: self.engine.edges().values().filter_map(Edge::degradation).collect(),
-            refused: self.refused.values().copied().collect(),
+            refused: self.refusals().map(|(_, why)| why).collect(),
             info: &self.info,
         };
         self.handle.publish(facts.families());
@@ -42,10 +41,26 @@ impl Service {
             hooked: self.engine.edges().iter().map(|(id, edge)| (*id, edge.into())).collect(),
             clock: self.engine.tables().clock().ok().as_ref().map(tick_clock),
             mode: self.config.flow_key(),
-            refused: self.refused.iter().map(|(name, why)| (name.clone(), *why)).collect(),
+            refused: self.refusals().map(|(name, why)| (name.to_owned(), why)).collect(),
             interface_drift: self.interface_drift,
         })));
+        // Only now: the last flows of an edge that departed in this epoch show its name.
+        let edges: HashSet<EdgeId> = snapshot.edges.iter().map(|edge| edge.record.id).collect();
+        self.names.retain(|id, _| edges.contains(id));
         Ok(())
+    }
+
+    /// Edges that can't be had, and why.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        let named = self.refused.iter().map(|(name, why)| (name.as_str(), *why));
+        named.chain(self.discovered.iter().flat_map(Discovered::refusals))
+    }
+
+    /// Adds up what became of dumps, also of those before a reload.
+    pub(super) fn count_dumps(&mut self) {
+        let [written, failed] = self.dumper.as_ref().map_or([0; 2], Dumper::take_results);
+        self.tally.dumped += written;
+        self.tally.dump_failed += failed;
     }
 
     fn report_laws(&self, snapshot: &Snapshot) {
@@ -77,14 +92,12 @@ impl Service {
         memory
     }
 
-    /// Counts a failure to hook an edge.
-    pub(super) fn attach_failed(&mut self, name: &str, reason: &'static str, error: &Error) {
+    /// Counts and tells a failure to hook an edge.
+    pub(super) fn attach_failed(&mut self, name: &str, error: &Error) {
+        let reason = error.attach_reason();
         self.tally.fault(Fault::Attach);
         self.tally.attach_failed(reason);
-        self.refused.insert(name.to_owned(), reason);
-        if let Some(suppressed) =
-            self.limit.admit("edge.refused", reason, std::time::Instant::now())
-        {
+        if let Some(suppressed) = self.limit.admit("edge.refused", reason, Instant::now()) {
             tracing::warn!(event = "edge.refused", edge = name, reason, suppressed, %error, "An edge is not counted");
         }
     }

@@ -16,6 +16,7 @@ impl Service {
         }
         self.engine.ledger_mut().set_settings(config.ledger());
         self.handle.limit_beat(beat_limit(&config));
+        self.count_dumps();
         match dumper(&config) {
             Ok(dumper) => self.dumper = dumper,
             Err(error) => tracing::warn!(%error, "Dumps go on as before"),

@@ -15,8 +15,7 @@ fn leave_counting(node: &Node, pins: &PinDir, attach: Attach) {
         let sizes = config(&[]).sizes(1);
         let mut engine =
             start(sizes, Settings::default(), Some(pins), lane, &mut ()).unwrap().engine;
-        let id = engine.attach(node.plan(EdgeHooks::Host)).unwrap();
-        engine.pin(id, pins).unwrap();
+        engine.attach(node.plan(EdgeHooks::Host)).unwrap();
     });
 }
 
@@ -47,6 +46,7 @@ fn pins_are_shown_and_removed_with_everything_counted_until_then() {
             assert_eq!((ledger.abi, ledger.flow_capacity), (ABI, 1024));
             assert_eq!(ledger.cleared, ledger.epoch - 1, "nothing is unfinished");
             assert_eq!((seen.edges.len(), seen.links.len()), (1, 2), "{attach:?}");
+            assert!(seen.links.iter().all(|link| link.attached), "{attach:?}: {:?}", seen.links);
             assert_eq!(seen.writer_pid, None);
             assert!(seen.maps.iter().all(|map| map.bytes.is_some_and(|bytes| bytes > 0)));
 

@@ -1,0 +1,110 @@
+//! Hooks that an earlier process left, known by their pins.
+
+use std::{
+    fs, io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    path::{Path, PathBuf},
+};
+
+use flow_bpf::{open_program, pin_program};
+use flow_model::{
+    edge::{Attachment, EdgeRecord, Hook as HookRecord, Place},
+    flow::Direction,
+};
+use net_sys::{bpf::program_id, clsact::Place as Filter, tcx::TcxLink};
+
+use super::{Hook, running};
+use crate::{error::SiteError, pins::PinDir, site::Site};
+
+/// Removes the hooks of a recorded edge as far as they are still there, and their pins.
+pub(crate) fn remove_recorded(edge: &EdgeRecord, pins: &PinDir) -> Result<(), SiteError> {
+    let owns = |place: Place| {
+        let own = |hook: &HookRecord| hook.attachment == Attachment::ClsactOwn;
+        edge.hooks.iter().any(|hook| hook.place == place && own(hook))
+    };
+    // Last first, so that the hook that is left finds the qdisc unused.
+    for direction in Direction::ALL.into_iter().rev() {
+        let record = edge.hooks[direction as usize];
+        let pin = pins.link(edge.id, direction);
+        if record.attachment == Attachment::Tcx {
+            if let Ok(link) = TcxLink::open_pinned(&pin) {
+                // A link whose device is gone has nothing to detach.
+                link.detach().ok();
+            }
+        } else if let Ok(mut hook) = Site::recorded(edge, direction, pins.netns_dirs())
+            .and_then(|site| Hook::adopt(&site, record, &pin))
+        {
+            if owns(record.place) {
+                hook.inherit_qdisc();
+            }
+            hook.detach()?;
+        }
+        remove(&pin)?;
+        remove(&next(&pin))?;
+    }
+    Ok(())
+}
+
+/// Whether what is pinned at a path still sees packets. Changes nothing.
+pub(crate) fn is_attached(pin: &Path, record: Option<&EdgeRecord>, pins: &PinDir) -> bool {
+    if let Ok(link) = TcxLink::open_pinned(pin) {
+        return link.info().is_ok_and(|info| info.ifindex != 0);
+    }
+    let Some(record) = record else { return false };
+    let at = Direction::ALL.into_iter().find(|at| pins.link(record.id, *at) == pin);
+    at.is_some_and(|at| {
+        let hook = record.hooks[at as usize];
+        let found = Site::recorded(record, at, pins.netns_dirs()).and_then(|site| {
+            let filter = Filter::new(site.ifindex, site.hook, hook.preference, hook.handle);
+            Ok(running(&site, filter)? == Some(program_id(open_program(pin)?.as_fd())?))
+        });
+        found.unwrap_or(false)
+    })
+}
+
+/// Pins the program of a filter that is about to be there.
+pub(crate) fn announce(program: BorrowedFd<'_>, pin: &Path) -> Result<(), SiteError> {
+    remove(pin)?;
+    Ok(pin_program(program, pin)?)
+}
+
+/// The program that a filter of ours runs, if it is one that we pinned. Ends a replacement
+/// that a crash cut short: its program has one pin then, in the usual place.
+pub(super) fn pinned_filter(site: &Site, filter: Filter, pin: &Path) -> Result<OwnedFd, SiteError> {
+    let running = running(site, filter)?;
+    let next = next(pin);
+    for path in [pin, &next] {
+        let Ok(program) = open_program(path) else { continue };
+        if running != Some(program_id(program.as_fd())?) {
+            continue;
+        }
+        if path == next {
+            remove(pin)?;
+            fs::rename(&next, pin).map_err(|source| SiteError::Pin { source })?;
+        }
+        return Ok(program);
+    }
+    Err(SiteError::NoInterface { interface: site.interface.clone() })
+}
+
+pub(super) fn live_link(site: &Site, path: &Path) -> Result<TcxLink, SiteError> {
+    let link = TcxLink::open_pinned(path)?;
+    if link.info()?.ifindex == 0 {
+        return Err(SiteError::NoInterface { interface: site.interface.clone() });
+    }
+    Ok(link)
+}
+
+/// Where the next program is pinned until it is in place.
+pub(super) fn next(pin: &Path) -> PathBuf {
+    let mut path = pin.as_os_str().to_owned();
+    path.push("_next");
+    path.into()
+}
+
+pub(super) fn remove(pin: &Path) -> Result<(), SiteError> {
+    match fs::remove_file(pin) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(SiteError::Pin { source }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,228 @@
+//! Edges that discovery finds: known, hooked, refused for now, forgotten.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::mpsc::SyncSender,
+    time::Instant,
+};
+
+use flow_model::edge::EdgeId;
+use net_sys::survey::{Change, Crossing, Key};
+
+use super::Service;
+use crate::{
+    command::Command,
+    discover::{Rule, SurveyThread, Verdict},
+    error::Error,
+    plan::EdgePlan,
+};
+
+/// Devices that discovery knows, and which of them are hooked.
+#[derive(Debug)]
+pub(super) struct Discovered {
+    rule: Rule,
+    known: BTreeMap<Key, Crossing>,
+    hooked: BTreeMap<Key, EdgeId>,
+    refused: BTreeMap<Key, Refusal>,
+    /// Devices that were there at the start: what they carried before is not news.
+    old: BTreeSet<Key>,
+}
+
+/// A device that could not be hooked.
+#[derive(Debug)]
+struct Refusal {
+    name: String,
+    reason: &'static str,
+    /// It is tried again when something about it changes, and at each resync.
+    again: bool,
+}
+
+/// What the devices that are not hooked wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// There are none.
+    Nothing,
+    /// A file that leads into their namespace.
+    ForNamespace,
+    /// Only for their turn.
+    ToBeHooked,
+}
+
+/// Edges that are hooked before commands and drains get their turn: each takes the kernel
+/// two grace periods.
+const SLICE: usize = 4;
+
+impl Service {
+    /// Starts to look for edges; answers what can be hooked now.
+    pub(super) fn survey(
+        &mut self,
+        sender: SyncSender<Command>,
+    ) -> Result<Vec<(Key, EdgePlan)>, Error> {
+        let settings = self.config.settings();
+        let rule = Rule::of(settings)?;
+        let (thread, crossings) = SurveyThread::start(settings.netns_dir.clone(), sender)?;
+        self._survey = Some(thread);
+        let now = Instant::now();
+        let plans = crossings.iter().filter_map(|crossing| match rule.judge(crossing, now) {
+            Verdict::Edge(plan) => Some((crossing.key, *plan)),
+            Verdict::Ignored | Verdict::Early => None,
+        });
+        let plans = plans.collect();
+        self.discovered = Some(Discovered::new(rule, crossings));
+        Ok(plans)
+    }
+
+    /// Changes that the survey told, as many as came together.
+    pub(super) fn devices(&mut self, changes: Vec<Change>) {
+        let Some(discovered) = &mut self.discovered else { return };
+        let (mut gone, mut changed) = (Vec::new(), Vec::new());
+        for change in changes {
+            match change {
+                Change::Appeared(crossing) | Change::Changed(crossing) => {
+                    changed.extend(discovered.learn(*crossing));
+                }
+                Change::Vanished(key) => gone.extend(discovered.forget(&key)),
+                _ => {}
+            }
+        }
+        self.unhook(&gone);
+        changed.into_iter().for_each(|id| self.improve(id));
+    }
+
+    /// What the devices that are not hooked wait for.
+    pub(super) fn waiting(&self) -> Waiting {
+        let Some(discovered) = &self.discovered else { return Waiting::Nothing };
+        let now = Instant::now();
+        let mut waiting = Waiting::Nothing;
+        for (_, crossing) in discovered.unhooked() {
+            match discovered.rule.judge(crossing, now) {
+                Verdict::Edge(plan) if !self.is_named(&plan) => return Waiting::ToBeHooked,
+                Verdict::Early => waiting = Waiting::ForNamespace,
+                Verdict::Edge(_) | Verdict::Ignored => {}
+            }
+        }
+        waiting
+    }
+
+    /// Gives devices that could not be hooked another chance.
+    pub(super) fn retry_refused(&mut self) {
+        let refusals = self.discovered.iter_mut().flat_map(|known| known.refused.values_mut());
+        refusals.for_each(|refusal| refusal.again = true);
+    }
+
+    /// Hooks some of the known devices that are edges and not hooked yet.
+    pub(super) fn hook_some(&mut self, now: Instant) {
+        let Some(discovered) = &self.discovered else { return };
+        let wanted: Vec<(Key, EdgePlan, Option<Instant>)> = discovered
+            .unhooked()
+            .filter_map(|(key, crossing)| match discovered.rule.judge(crossing, now) {
+                Verdict::Edge(plan) if !self.is_named(&plan) => {
+                    let news = !discovered.old.contains(key);
+                    Some((*key, *plan, news.then_some(crossing.noticed)))
+                }
+                _ => None,
+            })
+            .take(SLICE)
+            .collect();
+        for (key, plan, noticed) in wanted {
+            let name = plan.name.clone();
+            match self.hook_found(plan) {
+                Ok(id) => self.hooked(key, id, noticed),
+                Err(error) => {
+                    self.attach_failed(&name, &error);
+                    if let Some(discovered) = &mut self.discovered {
+                        let reason = error.attach_reason();
+                        discovered.refused.insert(key, Refusal { name, reason, again: false });
+                    }
+                }
+            }
+        }
+    }
+
+    /// An edge named by flag is hooked as the flag says; found again it is ignored.
+    pub(super) fn is_named(&self, plan: &EdgePlan) -> bool {
+        self.engine.edges().values().any(|edge| edge.plan.shares_device(plan))
+    }
+
+    /// Inside if that is possible, else on the host side alone.
+    pub(super) fn hook_found(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
+        let name = plan.name.clone();
+        let id = self.engine.attach_or_degrade(plan)?;
+        self.hooked_as(id, name);
+        Ok(id)
+    }
+
+    /// Notes which devices are hooked already.
+    pub(super) fn note_hooked(&mut self, edges: &[(Key, EdgeId)]) {
+        if let Some(discovered) = &mut self.discovered {
+            discovered.hooked.extend(edges.iter().copied());
+        }
+    }
+
+    fn hooked(&mut self, key: Key, id: EdgeId, noticed: Option<Instant>) {
+        if let Some(discovered) = &mut self.discovered {
+            discovered.hooked.insert(key, id);
+            discovered.refused.remove(&key);
+        }
+        let (Some(noticed), Some(edge)) = (noticed, self.engine.edges().get(&id)) else {
+            return;
+        };
+        self.tally.attach_lag.observe(noticed.elapsed().as_secs_f64());
+        for (missed, opened) in self.tally.missed.iter_mut().zip(edge.opened) {
+            *missed += opened.map(|opened| opened.before.counts()).unwrap_or_default();
+        }
+    }
+}
+
+impl Discovered {
+    fn new(rule: Rule, crossings: Vec<Crossing>) -> Self {
+        let known: BTreeMap<Key, Crossing> =
+            crossings.into_iter().map(|crossing| (crossing.key, crossing)).collect();
+        let old = known.keys().copied().collect();
+        Self { rule, known, hooked: BTreeMap::new(), refused: BTreeMap::new(), old }
+    }
+
+    /// Names of devices that could not be hooked, and why.
+    pub(super) fn refusals(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.refused.values().map(|refusal| (refusal.name.as_str(), refusal.reason))
+    }
+
+    /// Where an edge would be hooked if it were found now.
+    pub(super) fn plan_for(&self, id: EdgeId) -> Option<EdgePlan> {
+        let (key, _) = self.hooked.iter().find(|(_, hooked)| **hooked == id)?;
+        match self.rule.judge(self.known.get(key)?, Instant::now()) {
+            Verdict::Edge(plan) => Some(*plan),
+            Verdict::Ignored | Verdict::Early => None,
+        }
+    }
+
+    /// An edge has no hooks any more: its device is to be hooked anew.
+    pub(super) fn release(&mut self, id: EdgeId) {
+        self.hooked.retain(|_, hooked| *hooked != id);
+    }
+
+    fn unhooked(&self) -> impl Iterator<Item = (&Key, &Crossing)> {
+        self.known.iter().filter(|(key, _)| {
+            let refused = self.refused.get(key).is_some_and(|refusal| !refusal.again);
+            !refused && !self.hooked.contains_key(key)
+        })
+    }
+
+    /// What is known of a device now; answers the edge that it is.
+    fn learn(&mut self, crossing: Crossing) -> Option<EdgeId> {
+        let key = crossing.key;
+        self.known.insert(key, crossing);
+        if let Some(refusal) = self.refused.get_mut(&key) {
+            refusal.again = true;
+        }
+        self.hooked.get(&key).copied()
+    }
+
+    /// A device is gone; answers the edge that it was.
+    fn forget(&mut self, key: &Key) -> Option<EdgeId> {
+        self.known.remove(key);
+        self.refused.remove(key);
+        self.old.remove(key);
+        self.hooked.remove(key)
+    }
+}
