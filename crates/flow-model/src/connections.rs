@@ -6,9 +6,13 @@
 //! epoch the order of packets is not known: an end in the epoch counts as the last
 //! thing that happened.
 //!
-//! Memory only, bounded; what finds no room is counted.
+//! Memory only, bounded; what finds no room is counted. A connection is known by 64 bits of
+//! a keyed hash of its tuple, which takes half the memory of the tuple: of a million
+//! connections two are taken for one with a probability of 3 in 10⁸, and nobody outside
+//! knows the key.
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 
 use crate::flow::{FlowEntry, Protocol};
@@ -50,19 +54,20 @@ pub struct Active {
 #[derive(Debug)]
 pub struct Connections {
     capacity: usize,
-    table: HashMap<Key, Connection>,
+    table: HashMap<u64, Connection>,
     untracked: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Hash)]
 struct Key {
     low: (IpAddr, u16),
     high: (IpAddr, u16),
     tcp: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Connection {
+    tcp: bool,
     last_ns: u64,
     /// Which epoch `now` is about, by the time at which its clock was read.
     epoch: u64,
@@ -90,15 +95,15 @@ impl Connections {
             return;
         };
         let last_ns = clock.monotonic_ns(flow.last);
+        let hash = self.table.hasher().hash_one(key);
         let room = self.table.len() < self.capacity;
-        if let Some(known) = self.table.get_mut(&key) {
+        if let Some(known) = self.table.get_mut(&hash) {
             known.enter(clock.monotonic_ns);
             known.update(flow, sender, last_ns);
         } else if room {
-            let epoch = clock.monotonic_ns;
-            let mut new = Connection { epoch, ..Connection::default() };
+            let mut new = Connection::new(key.tcp, clock.monotonic_ns);
             new.update(flow, sender, last_ns);
-            self.table.insert(key, new);
+            self.table.insert(hash, new);
         } else {
             self.untracked += 1;
         }
@@ -108,10 +113,10 @@ impl Connections {
     /// An ended one is kept until then, so that its last segments don't revive it.
     pub fn sweep(&mut self, now_ns: u64, idle_ns: u64) -> Active {
         let mut active = Active::default();
-        self.table.retain(|key, connection| {
+        self.table.retain(|_, connection| {
             let kept = now_ns.saturating_sub(connection.last_ns) <= idle_ns;
             if kept && !connection.ended() {
-                *if key.tcp { &mut active.tcp } else { &mut active.udp } += 1;
+                *if connection.tcp { &mut active.tcp } else { &mut active.udp } += 1;
             }
             kept
         });
@@ -152,6 +157,10 @@ impl Key {
 }
 
 impl Connection {
+    fn new(tcp: bool, epoch: u64) -> Self {
+        Self { tcp, last_ns: 0, epoch, before: Ends::default(), now: Ends::default() }
+    }
+
     fn enter(&mut self, epoch: u64) {
         if self.epoch != epoch {
             self.before = self.before.and(self.now);
