@@ -29,6 +29,7 @@ use crate::settings::{Input, Told};
 
 fn main() -> ExitCode {
     failure::exit_code(|| {
+        net_sys::host::return_large_blocks();
         serving::choose_cryptography()?;
         logging::adopt_libbpf();
         let input = Input::of_process();

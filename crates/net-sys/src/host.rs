@@ -18,6 +18,7 @@ mod clock;
 mod cpus;
 mod kernel;
 mod limits;
+mod memory;
 
 pub use bpffs::{Bpffs, bpffs};
 pub use capabilities::{Capabilities, drop_capabilities_except};
@@ -28,6 +29,7 @@ pub use kernel::{
     KernelRelease, has_btf, hostname, in_initial_user_namespace, kernel_release, page_size,
 };
 pub use limits::{MemlockLimit, raise_memlock};
+pub use memory::return_large_blocks;
 
 /// Why a fact is not known.
 #[derive(Debug, Error)]
