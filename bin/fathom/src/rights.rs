@@ -1,11 +1,13 @@
 //! What the process may do from the start on.
 
-use net_sys::host::{Capabilities, drop_capabilities_except};
+use net_sys::host::{Capabilities, drop_capabilities_except, raise_memlock};
 use rustix::thread::set_no_new_privs;
 
 /// Gives up what no system needs. Capabilities belong to threads, so this comes before the
 /// first of them is started.
 pub(crate) fn reduce() -> anyhow::Result<()> {
+    // Bounds maps before kernel 5.11. What cannot be raised is told when a map is refused.
+    drop(raise_memlock());
     drop_capabilities_except(Capabilities::from_names(NEEDED)?)?;
     Ok(set_no_new_privs(true)?)
 }

@@ -12,7 +12,7 @@ use libbpf_rs::query::ProgInfoIter;
 use crate::lab::{Lab, SLOT, single, sizes};
 
 /// A pod's hook is in place after a few milliseconds only as long as this holds.
-const BUDGET: u32 = 10_000;
+const BUDGET: u32 = 12_000;
 
 #[test]
 #[ignore = "root: loads programs"]
@@ -25,6 +25,7 @@ fn the_verifier_walks_no_more_instructions_than_the_budget() {
         let id = program_id(&program);
         let info = ProgInfoIter::default().find(|info| info.id == id).unwrap();
         println!("{scope:?}: {} instructions, loaded in {took:?}", info.verified_insns);
+        assert_ne!(info.verified_insns, 0, "the kernel tells since 5.16");
         assert!(
             info.verified_insns < BUDGET,
             "{scope:?}: the verifier walked {} instructions",
