@@ -61,6 +61,11 @@ impl InterfaceCheck {
     pub(crate) fn drift(&self) -> Reading {
         self.passed.drift(&self.hook)
     }
+
+    /// What surely passed the device and not the hook.
+    pub(crate) fn unseen(&self) -> Counts {
+        self.passed.least.counts().saturating_sub(self.hook.wire)
+    }
 }
 
 /// Watches by how much one device counts more than another that everything should pass.

@@ -11,6 +11,7 @@ use flow_model::{
 use crate::{
     error::Error,
     fixed::keep_fixed,
+    named,
     parse::Signal,
     settings::{Attach, AutoOff, AutoOnOff, Decap, Discover, FlowKey, HostTraffic, Settings},
     time::nanos,
@@ -32,6 +33,15 @@ impl Config {
     /// The settings as given.
     pub const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Holds the named edges against the devices that there are.
+    ///
+    /// # Errors
+    ///
+    /// When one is named twice, or two have one name. A device that is missing may come.
+    pub fn check_edges(&self) -> Result<(), Error> {
+        named::look_up(&self.settings.pod_edge, &self.settings.netns).map(drop)
     }
 
     /// Whether there is one measurement, which ends by itself and leaves nothing.
@@ -57,14 +67,13 @@ impl Config {
     }
 
     /// Settings that were given and do nothing: what they are about is not part of this
-    /// release (the pod index, workloads and zones, the host's own traffic, signals).
+    /// release (workloads and zones, the host's own traffic, signals). What the environment
+    /// of every pod brings (its name, its namespace, KUBECONFIG) is not told.
     pub(crate) fn without_effect(&self) -> Vec<&'static str> {
         let settings = &self.settings;
         // The usual values stand here once more; a test holds them against the settings.
         let signals = [Signal::Rtt, Signal::Retransmits, Signal::Resets, Signal::Connections];
         let given = [
-            ("pod_name", settings.pod_name.is_some()),
-            ("pod_namespace", settings.pod_namespace.is_some()),
             ("host_cgroup", !settings.host_cgroup.is_empty()),
             ("nic", !settings.nic.is_empty()),
             ("workload_series_max", settings.workload_series_max != 2000),
@@ -72,7 +81,6 @@ impl Config {
             ("peer_cidr", !settings.peer_cidr.is_empty()),
             ("conntrack", settings.conntrack != AutoOff::Auto),
             ("decap", settings.decap != Decap::Off),
-            ("kubeconfig", settings.kubeconfig.is_some()),
             ("kube_sync_timeout", settings.kube_sync_timeout != Duration::from_secs(30)),
             ("signals", settings.signals != signals),
         ];

@@ -29,6 +29,7 @@ use crate::{command::Command, error::Error};
 #[derive(Debug)]
 pub(crate) struct SurveyThread {
     stop: Arc<AtomicBool>,
+    again: Arc<AtomicBool>,
     waker: Waker,
     thread: Option<JoinHandle<()>>,
 }
@@ -48,6 +49,8 @@ impl SurveyThread {
     ) -> Result<(Self, Vec<Crossing>), Error> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        let again = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&again);
         let (ready, opened) = sync_channel(1);
         let thread = thread::Builder::new()
             .name("flows-survey".into())
@@ -60,7 +63,7 @@ impl SurveyThread {
                     Ok((survey, crossings)) => {
                         let told = ready.send(Ok((survey.waker(), crossings.clone())));
                         if told.is_ok() {
-                            Reporter::new(survey, crossings, commands, stopped).run();
+                            Reporter::new(survey, crossings, commands, [stopped, asked]).run();
                         }
                     }
                     Err(error) => drop(ready.send(Err(error))),
@@ -68,7 +71,14 @@ impl SurveyThread {
             })
             .map_err(|_| Error::Thread("flows-survey"))?;
         let (waker, crossings) = opened.recv().map_err(|_| Error::Thread("flows-survey"))??;
-        Ok((Self { stop, waker, thread: Some(thread) }, crossings))
+        Ok((Self { stop, again, waker, thread: Some(thread) }, crossings))
+    }
+
+    /// Has everything listed again: what became of the other end of a pair, no event tells.
+    /// Answers come as changes.
+    pub(crate) fn look_again(&self) {
+        self.again.store(true, Ordering::Relaxed);
+        self.waker.wake();
     }
 }
 
@@ -89,6 +99,7 @@ struct Reporter {
     known: BTreeMap<Key, Crossing>,
     commands: SyncSender<Command>,
     stopped: Arc<AtomicBool>,
+    again: Arc<AtomicBool>,
 }
 
 impl Reporter {
@@ -96,10 +107,10 @@ impl Reporter {
         survey: Survey,
         crossings: Vec<Crossing>,
         commands: SyncSender<Command>,
-        stopped: Arc<AtomicBool>,
+        [stopped, again]: [Arc<AtomicBool>; 2],
     ) -> Self {
         let known = crossings.into_iter().map(|crossing| (crossing.key, crossing)).collect();
-        Self { survey, known, commands, stopped }
+        Self { survey, known, commands, stopped, again }
     }
 
     fn run(mut self) {
@@ -110,6 +121,9 @@ impl Reporter {
                         if !self.report(change) {
                             return;
                         }
+                    }
+                    if self.again.swap(false, Ordering::Relaxed) && !self.resync() {
+                        return;
                     }
                 }
                 Err(error) => {
@@ -161,10 +175,9 @@ impl Reporter {
             listed.into_iter().map(|crossing| (crossing.key, crossing)).collect();
         let gone: Vec<Key> =
             self.known.keys().filter(|key| !now.contains_key(key)).copied().collect();
-        let changes = gone
-            .into_iter()
-            .map(Change::Vanished)
-            .chain(now.values().map(|crossing| Change::Changed(Box::new(crossing.clone()))));
+        let news = now.iter().filter(|(key, crossing)| self.known.get(key) != Some(*crossing));
+        let news = news.map(|(_, crossing)| Change::Changed(Box::new(crossing.clone())));
+        let changes = gone.into_iter().map(Change::Vanished).chain(news);
         for change in changes {
             if !self.tell(change) {
                 return false;

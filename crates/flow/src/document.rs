@@ -2,7 +2,7 @@
 //!
 //! Integers are exact; times are UTC with nanoseconds; what is not known is absent.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{collections::BTreeMap, fmt, net::IpAddr};
 
 use flow_model::{flow::FlowKey, page::FlowKeyMode};
 use serde::{Serialize, Serializer};
@@ -291,14 +291,104 @@ pub struct Audit {
     pub flow_law_packets: u64,
     /// Octets likewise; must be 0.
     pub flow_law_bytes: u64,
-    /// Whether every device counted what its hook counted.
-    pub interface_law: &'static str,
+    /// Whether every device counted what its hook counted; absent if none could be asked.
+    #[serde(skip_serializing_if = "InterfaceLaw::is_unknown")]
+    pub interface_law: InterfaceLaw,
     /// Drains ahead of time.
     pub early_drains: u64,
     /// Notices that the kernel could not deliver.
     pub lost_events: u64,
-    /// What may explain a difference.
+    /// What else a reader has to know, in the order of the codes.
     pub notes: Vec<&'static str>,
+}
+
+/// Whether every device counted what its hook counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InterfaceLaw {
+    /// No device could be asked.
+    #[default]
+    Unknown,
+    /// All did.
+    Ok,
+    /// One did not.
+    Violated,
+}
+
+impl InterfaceLaw {
+    const fn is_unknown(&self) -> bool {
+        matches!(self, Self::Unknown)
+    }
+}
+
+impl fmt::Display for InterfaceLaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "not known",
+            Self::Ok => "ok",
+            Self::Violated => "violated",
+        })
+    }
+}
+
+/// What a reader of the numbers has to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Note {
+    /// No edge was hooked.
+    NoEdges,
+    /// An edge that was found could not be hooked.
+    EdgesRefused,
+    /// What an edge receives was counted on the host side, for want of a way inside.
+    HostEgress,
+    /// Somebody else's program ran before a hook and may have kept packets from it.
+    BehindForeignFilter,
+    /// Packets reached a pod around its hook on the host side: it received more.
+    Bypassed,
+    /// Headers of segmented buffers were not understood: octets are too few.
+    GsoHeaders,
+    /// A device counted otherwise than its hook.
+    InterfaceDrift,
+    /// Where they differ, an XDP program takes packets first.
+    XdpProgram,
+    /// Where they differ, the device did not count the link header (GRO on a veth).
+    GroLinkHeader,
+    /// A device went away before it could be asked.
+    CountersUnavailable,
+}
+
+impl Note {
+    /// Its code.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoEdges => "no_edges",
+            Self::EdgesRefused => "edges_refused",
+            Self::HostEgress => "host_egress",
+            Self::BehindForeignFilter => "behind_foreign_filter",
+            Self::Bypassed => "bypassed",
+            Self::GsoHeaders => "gso_headers",
+            Self::InterfaceDrift => "interface_drift",
+            Self::XdpProgram => "xdp_program",
+            Self::GroLinkHeader => "gro_link_header",
+            Self::CountersUnavailable => "counters_unavailable",
+        }
+    }
+}
+
+impl HookRow {
+    /// Whether the device counted something else.
+    pub(crate) fn drifts(&self) -> bool {
+        [self.drift_packets, self.drift_bytes].into_iter().flatten().any(|drift| drift > 0)
+    }
+
+    /// Whether the device counted the same frames, each without its Ethernet header.
+    pub(crate) fn lacks_link_headers(&self) -> bool {
+        const HEADER: u64 = 14;
+        let Some(counter) = &self.counter else { return false };
+        let without = self.bytes.saturating_sub(HEADER * self.packets);
+        self.packets > 0
+            && self.drift_packets == Some(0)
+            && (counter.bytes_min..=counter.bytes_max).contains(&without)
+    }
 }
 
 impl Document {

@@ -7,10 +7,10 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use flow_model::{connections::TickClock, page::FlowKeyMode};
@@ -49,9 +49,14 @@ pub(crate) struct Place {
 /// The writer's end held by the drain. A dump that would make it wait is not written.
 #[derive(Debug)]
 pub(crate) struct Dumper {
-    queue: SyncSender<Closed>,
+    queue: Option<SyncSender<Closed>>,
     results: Arc<Results>,
+    /// Hears of the end of the writer.
+    ended: Receiver<()>,
 }
+
+/// How long the end waits for the last dump: a disk that hangs must not keep a process.
+const LAST: Duration = Duration::from_secs(2);
 
 /// What became of dumps.
 #[derive(Debug, Default)]
@@ -66,18 +71,23 @@ impl Dumper {
     /// Starts the writer.
     pub(crate) fn start(place: Place) -> Result<Self, Error> {
         let (queue, closed) = sync_channel(1);
+        let (ending, ended) = sync_channel(1);
         let results = Arc::new(Results::default());
         let told = Arc::clone(&results);
         thread::Builder::new()
             .name("flows-dump".into())
-            .spawn(move || write_all(&place, &closed, &told))
+            .spawn(move || {
+                write_all(&place, &closed, &told);
+                // Nobody may wait any more.
+                ending.send(()).ok();
+            })
             .map_err(|_| Error::Thread("flows-dump"))?;
-        Ok(Self { queue, results })
+        Ok(Self { queue: Some(queue), results, ended })
     }
 
     /// Hands an epoch over.
     pub(crate) fn offer(&self, closed: Closed) {
-        if self.queue.try_send(closed).is_err() {
+        if self.queue.as_ref().is_none_or(|queue| queue.try_send(closed).is_err()) {
             self.results.failed.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -86,6 +96,16 @@ impl Dumper {
     pub(crate) fn take_results(&self) -> [u64; 2] {
         let take = |cell: &AtomicU64| cell.swap(0, Ordering::Relaxed);
         [take(&self.results.written), take(&self.results.failed)]
+    }
+}
+
+/// The last dump is written out before its process ends.
+impl Drop for Dumper {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Err(RecvTimeoutError::Timeout) = self.ended.recv_timeout(LAST) {
+            tracing::warn!(event = "dump.failed", "The last dump takes too long");
+        }
     }
 }
 

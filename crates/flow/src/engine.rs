@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use flow_bpf::{Drain, Program, SharedPages, Tables};
 use flow_model::{
     edge::EdgeId,
-    flow::{Slot, Totals},
+    flow::{Direction, Slot, Totals},
     ledger::{Drained, Ledger, Observer, Settings},
 };
 
@@ -27,6 +27,7 @@ use crate::{
     hook::{Hook, Lane},
     pins::PinDir,
     plan::EdgePlan,
+    site::Site,
     time::now,
 };
 
@@ -132,6 +133,20 @@ impl Engine {
         &mut self.ledger
     }
 
+    /// How it attaches.
+    pub(crate) const fn lane(&self) -> Lane {
+        self.lane
+    }
+
+    /// Whether everything that is to outlive the process has its pin still.
+    pub(crate) fn is_pinned(&self) -> bool {
+        self.pins.as_ref().is_some_and(|pins| {
+            let hooks =
+                self.edges.keys().flat_map(|id| Direction::ALL.map(|at| pins.link(*id, at)));
+            Tables::is_pinned(pins.path()) && hooks.into_iter().all(|pin| pin.exists())
+        })
+    }
+
     /// The reader of the tables.
     pub(crate) const fn reader(&self) -> &Drain {
         &self.drain
@@ -140,6 +155,30 @@ impl Engine {
     /// Hooked edges.
     pub(crate) const fn edges(&self) -> &BTreeMap<EdgeId, Edge> {
         &self.edges
+    }
+
+    /// Takes over what devices and ways to them are called now.
+    pub(crate) fn know_again(&mut self, id: EdgeId, plan: &EdgePlan) {
+        let Some(edge) = self.edges.get_mut(&id) else { return };
+        for (site, hook) in edge.plan.sites.iter_mut().zip(&mut edge.hooks) {
+            let same = |known: &&Site| known.is_beside(site) && known.hook == site.hook;
+            if let Some(known) = plan.sites.iter().find(same) {
+                *site = known.clone();
+                hook.set_site(known.clone());
+            }
+        }
+    }
+
+    /// Asks what devices are called now.
+    pub(crate) fn learn_names(&mut self) {
+        for edge in self.edges.values_mut() {
+            for (site, hook) in edge.plan.sites.iter_mut().zip(&mut edge.hooks) {
+                if let Ok(name) = site.name_now() {
+                    site.interface = name;
+                    hook.set_site(site.clone());
+                }
+            }
+        }
     }
 
     /// Closes the open epoch.

@@ -46,6 +46,14 @@ pub enum SiteError {
         /// Its name.
         interface: String,
     },
+    /// The interface leads nowhere.
+    #[error(
+        "{interface} leads to no pod: each packet would count as sent and as received; name another interface"
+    )]
+    Loopback {
+        /// Its name.
+        interface: String,
+    },
     /// No rule picks an interface.
     #[error("which interface is meant? add :IFACE with one of {}", candidates.join(", "))]
     Ambiguous {
@@ -62,7 +70,9 @@ pub enum SiteError {
         path: PathBuf,
     },
     /// The pod's namespace is known by its number alone.
-    #[error("no file in --netns-dir leads to the namespace with inode {inode}")]
+    #[error(
+        "no file in --netns-dir and no process leads to the network namespace with inode {inode}; run the command inside it, by nsenter --net=FILE"
+    )]
     Unreachable {
         /// The namespace.
         inode: u64,
@@ -87,6 +97,7 @@ impl SiteError {
             | Self::Clsact(ClsactError::Netlink(NetlinkError::NotPermitted { .. })) => {
                 Exit::NotPermitted
             }
+            Self::Loopback { .. } => Exit::Usage,
             _ => Exit::Unavailable,
         }
     }
@@ -184,6 +195,19 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+    /// Pins without a ledger that could be read.
+    #[error("{}: {removed} hooks are removed, the rest is left: {why}; remove it by `rm -r` once nothing there is wanted", path.display())]
+    DamagedPins {
+        /// The directory.
+        path: PathBuf,
+        /// Hooks that could be recognised.
+        removed: usize,
+        /// What is wrong with the rest.
+        why: Box<Self>,
+    },
+    /// Something else is in the place of the ready file.
+    #[error("{}: exists and is no regular file; choose another --ready-file", .0.display())]
+    ReadyFile(PathBuf),
     /// The pins are not ours.
     #[error("{}: {why}; choose another --bpf-pin-dir or remove it", path.display())]
     ForeignPins {
@@ -222,11 +246,14 @@ impl Error {
     /// Value of the `reason` label of a collector that is down.
     pub const fn reason(&self) -> &'static str {
         match self {
-            Self::Settings(_) | Self::Twice { .. } | Self::NameTaken { .. } => "configuration",
+            Self::Settings(_)
+            | Self::Twice { .. }
+            | Self::NameTaken { .. }
+            | Self::ReadyFile(_) => "configuration",
             Self::Edge { .. } | Self::Slot(_) | Self::Survey(_) => "edge",
             Self::Kernel(_) => "kernel_too_old",
             Self::NoBpffs(_) => "no_bpffs",
-            Self::UntrustedPins(_) | Self::ForeignPins { .. } => "pins",
+            Self::UntrustedPins(_) | Self::ForeignPins { .. } | Self::DamagedPins { .. } => "pins",
             Self::Lock(_) => "locked",
             Self::Program(_) => "program",
             _ => "failed",
@@ -251,7 +278,10 @@ impl Error {
     /// The code to exit with.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Settings(_) | Self::Twice { .. } | Self::NameTaken { .. } => Exit::Usage,
+            Self::Settings(_)
+            | Self::Twice { .. }
+            | Self::NameTaken { .. }
+            | Self::ReadyFile(_) => Exit::Usage,
             Self::Edge { source: SiteError::Program(error), .. } | Self::Program(error)
                 if error.is_permission() =>
             {

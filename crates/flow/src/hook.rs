@@ -15,12 +15,12 @@ use flow_model::{
     flow::Direction,
 };
 use net_sys::{
-    bpf::program_id,
+    bpf::{program_id, program_name},
     clsact::{Clsact, ClsactError, Ensured, Place as Filter},
     netlink::NetlinkError,
-    tcx::TcxLink,
+    tcx::{self, Hook as TcxHook, TcxLink},
 };
-pub(crate) use pinned::{announce, is_attached, remove_recorded};
+pub(crate) use pinned::{announce, home_of, is_attached, remove_link, remove_recorded};
 use pinned::{live_link, next, pinned_filter, remove};
 pub(crate) use room::{Room, room};
 
@@ -57,6 +57,8 @@ const ATTEMPTS: u16 = 16;
 pub(crate) struct Hook {
     site: Site,
     held: Held,
+    /// Whether somebody else's program ran before it at the last look.
+    overtaken: bool,
 }
 
 #[derive(Debug)]
@@ -80,7 +82,7 @@ impl Hook {
             let link = site
                 .namespace
                 .within(|| Ok(TcxLink::attach(program, site.ifindex, site.hook, site.order())?))?;
-            return Ok(Self { site: site.clone(), held: Held::Link(link) });
+            return Ok(Self { site: site.clone(), held: Held::Link(link), overtaken: false });
         }
         let qdisc = site.namespace.within(|| Ok(Clsact::open()?.ensure_qdisc(site.ifindex)?))?;
         let attached = Self::attach_filter(site, direction, program, qdisc, note);
@@ -103,7 +105,7 @@ impl Hook {
         for preference in PREFERENCE..PREFERENCE + ATTEMPTS {
             let filter = Filter::new(site.ifindex, site.hook, preference, HANDLE);
             let held = Held::Filter { filter, program: own(program)?, qdisc };
-            let hook = Self { site: site.clone(), held };
+            let hook = Self { site: site.clone(), held, overtaken: false };
             note(hook.record(), program)?;
             match hook.put_filter(filter, direction, program) {
                 Ok(()) => return Ok(hook),
@@ -132,6 +134,11 @@ impl Hook {
         &self.site
     }
 
+    /// What its place is called by now.
+    pub(crate) fn set_site(&mut self, site: Site) {
+        self.site = site;
+    }
+
     /// What the edge book says about it.
     pub(crate) fn record(&self) -> HookRecord {
         let (attachment, preference, handle) = match &self.held {
@@ -145,6 +152,14 @@ impl Hook {
             }
         };
         HookRecord { place: self.site.place, attachment, preference, handle }
+    }
+
+    /// How it is attached.
+    pub(crate) const fn lane(&self) -> Lane {
+        match self.held {
+            Held::Link(_) => Lane::Tcx,
+            Held::Filter { .. } => Lane::Clsact,
+        }
     }
 
     /// Whether its device has a qdisc of ours that goes with it.
@@ -161,7 +176,28 @@ impl Hook {
 
     /// Whether somebody else's filter may keep packets from it.
     pub(crate) fn is_behind(&self) -> bool {
+        self.overtaken || self.is_behind_filter()
+    }
+
+    /// Whether it had to take a later place than the first.
+    pub(crate) fn is_behind_filter(&self) -> bool {
         self.record().preference > PREFERENCE
+    }
+
+    /// Looks who runs before it. What cannot be asked stays as it was.
+    ///
+    /// Of what leaves, only what others let pass is counted; there it belongs behind them.
+    pub(crate) fn look_at_chain(&mut self) {
+        let Held::Link(link) = &self.held else { return };
+        if self.site.hook == TcxHook::Egress {
+            return;
+        }
+        let Self { site, .. } = self;
+        let chain = site.namespace.within(|| Ok(tcx::query(site.ifindex, site.hook)?));
+        if let (Ok(chain), Ok(own)) = (chain, link.info()) {
+            let mut before = chain.iter().take_while(|it| it.link_id != Some(own.link_id));
+            self.overtaken = before.any(|it| !is_name_of_ours(it.program_id));
+        }
     }
 
     /// Lets it outlive the process, in place of what an earlier hook left at the path.
@@ -192,7 +228,7 @@ impl Hook {
             }
             _ => Held::Link(live_link(site, path)?),
         };
-        Ok(Self { site: site.clone(), held })
+        Ok(Self { site: site.clone(), held, overtaken: false })
     }
 
     /// Puts another program in its place; no packet is missed.
@@ -231,7 +267,7 @@ impl Hook {
 
     /// Removes it. Returns once no new run can begin.
     pub(crate) fn detach(self) -> Result<(), Undetached> {
-        let Self { site, held } = self;
+        let Self { site, held, .. } = self;
         match held {
             Held::Link(link) => {
                 // It refuses only when it is off its device already.
@@ -241,7 +277,8 @@ impl Hook {
             Held::Filter { filter, program, qdisc } => {
                 remove_filter(&site, filter, program.as_fd(), qdisc).map_err(|source| {
                     let held = Held::Filter { filter, program, qdisc };
-                    Undetached { hook: Box::new(Self { site, held }), source }
+                    let hook = Self { site, held, overtaken: false };
+                    Undetached { hook: Box::new(hook), source }
                 })
             }
         }
@@ -296,6 +333,12 @@ pub(crate) const fn name(direction: Direction) -> &'static str {
         Direction::Tx => "tc_pod_tx",
         Direction::Rx => "tc_pod_rx",
     }
+}
+
+/// Whether a program bears the name of ours, which let everything pass: one measurement
+/// beside a daemon is in nobody's way.
+fn is_name_of_ours(program: u32) -> bool {
+    program_name(program).is_ok_and(|found| Direction::ALL.map(name).contains(&found.as_str()))
 }
 
 /// The program that runs in the place of a filter.

@@ -15,8 +15,8 @@ use crate::{
     audit::Passed,
     config::Config,
     document::{
-        Audit, CounterRow, Document, FlowRow, FoldedRow, HookRow, Host, SCHEMA, Sum, TotalsRow,
-        Window,
+        Audit, CounterRow, Document, FlowRow, FoldedRow, HookRow, Host, InterfaceLaw, Note, SCHEMA,
+        Sum, TotalsRow, Window,
     },
     engine::Closed,
     error::Error,
@@ -50,7 +50,9 @@ pub(crate) struct Measured<'a> {
     /// Notices that found no room.
     pub(crate) lost_events: u64,
     /// What else is to be told, by code.
-    pub(crate) notes: Vec<&'static str>,
+    pub(crate) notes: Vec<Note>,
+    /// Whether a hooked device has an XDP program.
+    pub(crate) xdp: bool,
 }
 
 impl Measured<'_> {
@@ -79,13 +81,13 @@ impl Measured<'_> {
             audit: Audit {
                 flow_law_packets: 0,
                 flow_law_bytes: 0,
-                interface_law: "ok",
+                interface_law: InterfaceLaw::Unknown,
                 early_drains: self.early_drains,
                 lost_events: self.lost_events,
-                notes: self.notes,
+                notes: Vec::new(),
             },
         };
-        document.conclude();
+        document.conclude(self.notes, self.xdp);
         document
     }
 }
@@ -202,7 +204,7 @@ fn folded_rows(
 
 impl Document {
     /// Sums up and audits what the rows say.
-    fn conclude(&mut self) {
+    fn conclude(&mut self, mut notes: Vec<Note>, xdp: bool) {
         for hook in &self.hooks {
             let sum =
                 if hook.direction == "tx" { &mut self.totals.tx } else { &mut self.totals.rx };
@@ -216,16 +218,31 @@ impl Document {
         let (packets, bytes) = self.flow_law();
         self.audit.flow_law_packets = packets;
         self.audit.flow_law_bytes = bytes;
-        if self.hooks.iter().any(|hook| {
-            hook.drift_packets.is_some_and(|drift| drift > 0)
-                || hook.drift_bytes.is_some_and(|drift| drift > 0)
-        }) {
-            self.audit.interface_law = "violated";
-            self.audit.notes.push("interface_drift");
+        notes.extend(self.judge_interfaces(xdp));
+        notes.extend(self.hooks.is_empty().then_some(Note::NoEdges));
+        notes.sort_unstable();
+        self.audit.notes = notes.into_iter().map(Note::as_str).collect();
+    }
+
+    fn judge_interfaces(&mut self, xdp: bool) -> Vec<Note> {
+        let (interface_law, mut notes) = (&mut self.audit.interface_law, Vec::new());
+        let drifting = || self.hooks.iter().filter(|hook| hook.drifts());
+        if self.hooks.iter().any(|hook| hook.counter.is_some()) {
+            *interface_law = InterfaceLaw::Ok;
         }
         if self.hooks.iter().any(|hook| hook.counter.is_none()) {
-            self.audit.notes.push("counters_unavailable");
+            notes.push(Note::CountersUnavailable);
         }
+        if drifting().next().is_none() {
+            return notes;
+        }
+        *interface_law = InterfaceLaw::Violated;
+        notes.push(Note::InterfaceDrift);
+        notes.extend(xdp.then_some(Note::XdpProgram));
+        if drifting().any(HookRow::lacks_link_headers) {
+            notes.push(Note::GroLinkHeader);
+        }
+        notes
     }
 
     /// How far hooks and rows lie apart.

@@ -23,7 +23,8 @@ use pods::retire_lightest;
 
 use crate::{
     error::{Error, SiteError},
-    hook::{Hook, remove_recorded},
+    home::{carry, home},
+    hook::{Hook, home_of, remove_recorded},
     pins::{PinDir, file},
     site::Site,
     time::now,
@@ -75,8 +76,10 @@ fn carry_over(pins: &PinDir, old: Tables, new: Tables, settings: &Settings) -> R
         Ledger::open(pages, geometry, settings.clone(), &mut drain, now(), &mut ())?;
     let edges: Vec<EdgeRecord> = ledger.edges().collect();
     let opening = opening_epoch(&ledger, &mut new.pages()?);
-    swap_links(pins, &new, &edges)?;
-    let_go_beyond(pins, &new, &edges)?;
+    let home = home(ledger.pages());
+    carry(ledger.pages(), &mut new.pages()?);
+    swap_links(pins, &new, &edges, home)?;
+    let_go_beyond(pins, &new, &edges, home)?;
     new.grace()?;
     // Both parities have to be drained, and the new ledger has to open in the one that
     // packets count in already.
@@ -109,12 +112,12 @@ fn opening_epoch(old: &Ledger<SharedPages>, new: &mut SharedPages) -> u64 {
 
 /// Gives every live edge a program on the new maps, in the slot that the new ledger will
 /// find it in: the k-th live edge has slot k.
-fn swap_links(pins: &PinDir, new: &Tables, edges: &[EdgeRecord]) -> Result<(), Error> {
+fn swap_links(pins: &PinDir, new: &Tables, edges: &[EdgeRecord], home: u64) -> Result<(), Error> {
     let live = edges.iter().filter(|edge| edge.state == EdgeState::Live);
     let carried = live.take(new.sizes().geometry.max_edges as usize);
     for (slot, edge) in (1..).zip(carried) {
         for direction in Direction::ALL {
-            match swap(pins, new, edge, Slot(slot), direction) {
+            match swap(pins, new, edge, (Slot(slot), direction), home) {
                 Err(source) if !is_gone(&source) => {
                     return Err(Error::Edge { edge: edge.identity.name.to_string(), source });
                 }
@@ -127,10 +130,15 @@ fn swap_links(pins: &PinDir, new: &Tables, edges: &[EdgeRecord]) -> Result<(), E
 
 /// Takes the hooks of live edges away that have no slot in the new maps: nobody would read
 /// what they count.
-fn let_go_beyond(pins: &PinDir, new: &Tables, edges: &[EdgeRecord]) -> Result<(), Error> {
+fn let_go_beyond(
+    pins: &PinDir,
+    new: &Tables,
+    edges: &[EdgeRecord],
+    home: u64,
+) -> Result<(), Error> {
     let live = edges.iter().filter(|edge| edge.state == EdgeState::Live);
     for edge in live.skip(new.sizes().geometry.max_edges as usize) {
-        remove_recorded(edge, pins)
+        remove_recorded(edge, pins, home)
             .map_err(|source| Error::Edge { edge: edge.identity.name.to_string(), source })?;
     }
     Ok(())
@@ -140,12 +148,13 @@ fn swap(
     pins: &PinDir,
     new: &Tables,
     edge: &EdgeRecord,
-    slot: Slot,
-    direction: Direction,
+    (slot, direction): (Slot, Direction),
+    home: u64,
 ) -> Result<(), SiteError> {
     let record = edge.hooks[direction as usize];
     let pin = pins.link(edge.id, direction);
-    let site = Site::recorded(edge, direction, pins.netns_dirs());
+    let site = home_of(home, pins)
+        .and_then(|home| Site::recorded(edge, direction, pins.netns_dirs(), &home));
     let link_layer = site.as_ref().map_or(LinkLayer::Ethernet, |site| site.link_layer);
     if record.place == Place::Host {
         // For the programs that the start puts in place of this one.

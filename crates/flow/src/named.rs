@@ -1,5 +1,7 @@
 //! Edges that the command line names.
 
+use std::collections::BTreeMap;
+
 use flow_model::flow::Direction;
 use net_sys::{Netns, Route, link::Link};
 
@@ -33,6 +35,7 @@ pub(crate) fn resolve(pod_edges: &[PodEdge], netns: &[NetnsEdge]) -> Result<Vec<
 ///
 /// When one is named twice, or two have one name.
 pub(crate) fn look_up(pod_edges: &[PodEdge], netns: &[NetnsEdge]) -> Result<Found, Error> {
+    name_once(pod_edges)?;
     let pods = pod_edges
         .iter()
         .map(|edge| (format!("--pod-edge {edge}"), edge.name.clone(), pod_edge(edge)));
@@ -47,6 +50,18 @@ pub(crate) fn look_up(pod_edges: &[PodEdge], netns: &[NetnsEdge]) -> Result<Foun
     }
     let plans = found.into_iter().map(|(_, named)| named.plan).collect();
     Ok(Found { plans, missing })
+}
+
+/// One interface named twice is a mistake, whether it is there or not.
+fn name_once(pod_edges: &[PodEdge]) -> Result<(), Error> {
+    let mut known: BTreeMap<&str, &PodEdge> = BTreeMap::new();
+    for edge in pod_edges {
+        if let Some(first) = known.insert(&edge.interface, edge) {
+            let [first, second] = [first, edge].map(|edge| format!("--pod-edge {edge}"));
+            return Err(Error::Twice { first, second, why: "one interface" });
+        }
+    }
+    Ok(())
 }
 
 /// An edge and where the other end of its veth is.
@@ -66,6 +81,9 @@ fn pod_edge(edge: &PodEdge) -> Result<Named, SiteError> {
     let namespace = Namespace::own()?;
     let links = namespace.links()?;
     let link = by_name(&links, &edge.interface)?;
+    if link.loopback {
+        return Err(SiteError::Loopback { interface: edge.interface.clone() });
+    }
     Ok(Named {
         plan: EdgePlan::host(&edge.name, &namespace, link),
         device: Device { netns_inode: namespace.inode, ifindex: link.ifindex },

@@ -182,14 +182,37 @@ pub fn signal(text: &str) -> Result<Signal, Refused> {
 /// A header of a push.
 pub type Header = (String, String);
 
-/// `KEY=VALUE`.
+/// `KEY=VALUE`, where values may hold any octet as `%XX` (W3C Baggage, as OpenTelemetry
+/// specifies these settings).
 pub fn header(text: &str) -> Result<Header, Refused> {
+    const FORM: Refused = Refused::Form("KEY=VALUE");
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
+            let value = percent_decoded(value.trim()).ok_or(FORM)?;
+            Ok((key.trim().to_owned(), value))
         }
-        _ => Err(Refused::Form("KEY=VALUE")),
+        _ => Err(FORM),
     }
+}
+
+/// What is no octet in hexadecimal digits stands for itself. None if it is no text then.
+fn percent_decoded(text: &str) -> Option<String> {
+    let mut octets = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let escaped = behind.split_at_checked(2).filter(|_| *first == b'%');
+        let decoded = escaped.and_then(|(digits, behind)| Some((octet(digits)?, behind)));
+        let (octet, behind) = decoded.unwrap_or((*first, behind));
+        octets.push(octet);
+        rest = behind;
+    }
+    String::from_utf8(octets).ok()
+}
+
+fn octet(digits: &[u8]) -> Option<u8> {
+    let digit = |sign: u8| char::from(sign).to_digit(16);
+    let [high, low] = digits else { return None };
+    u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
 }
 
 /// A name and the address range it stands for.

@@ -152,6 +152,18 @@ impl PinDir {
             .collect()
     }
 
+    /// Removes the directory, or answers it if something in it is not ours.
+    pub(crate) fn remove_or_tell(&self) -> Result<Option<PathBuf>, Error> {
+        match self.remove() {
+            Err(Error::File { source, .. })
+                if source.kind() == io::ErrorKind::DirectoryNotEmpty =>
+            {
+                Ok(Some(self.path.clone()))
+            }
+            other => other.map(|()| None),
+        }
+    }
+
     /// Removes the directory and every parent that is empty then, up to the mount.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         let gone = |path: &Path| match fs::remove_dir(path) {

@@ -1,7 +1,7 @@
 //! Where the two hooks of an edge go, and where else they could.
 
 use flow_model::{
-    edge::{EdgeRecord, Place},
+    edge::{EdgeRecord, Place, Text},
     flow::Direction,
 };
 use net_sys::{link::Link, tcx::Hook};
@@ -89,6 +89,10 @@ impl EdgePlan {
 
     /// Whether a recorded edge has its hooks exactly where this plan wants them.
     fn is_recorded(&self, record: &EdgeRecord) -> bool {
+        let inodes = [record.netns_inode, self.netns_inode];
+        if inodes[0] != inodes[1] && !inodes.contains(&0) {
+            return false;
+        }
         Direction::ALL.into_iter().all(|direction| {
             let site = self.site(direction);
             let place = record.hooks[direction as usize].place;
@@ -120,6 +124,24 @@ impl EdgePlan {
         let one_pair = self.host_ifindex != 0 && self.host_ifindex == other.host_ifindex;
         one_pair
             || self.sites.iter().any(|mine| other.sites.iter().any(|site| site.is_beside(mine)))
+    }
+
+    /// Whether both are known to lead to one namespace.
+    pub(crate) const fn is_in_namespace_of(&self, other: &Self) -> bool {
+        self.netns_inode != 0 && self.netns_inode == other.netns_inode
+    }
+
+    /// A name that no edge of another namespace has.
+    pub(crate) fn name_apart(&self) -> String {
+        let number = match self.netns_inode {
+            0 => u64::from(self.host_ifindex),
+            inode => inode,
+        };
+        let suffix = format!(":{number}");
+        let most = Text::MAX - suffix.len();
+        let fits = self.name.char_indices().map(|(at, sign)| at + sign.len_utf8());
+        let end = fits.take_while(|end| *end <= most).last().unwrap_or_default();
+        format!("{}{suffix}", self.name.get(..end).unwrap_or_default())
     }
 
     /// The hook of one direction.

@@ -13,6 +13,14 @@ use crate::{error::Error, pins::file};
 pub(crate) struct ReadyFile(Option<PathBuf>);
 
 impl ReadyFile {
+    /// Refuses to replace anything but a file of an earlier run: it would be lost.
+    pub(crate) fn check(path: &Path) -> Result<(), Error> {
+        match fs::symlink_metadata(path) {
+            Ok(there) if !there.is_file() => Err(Error::ReadyFile(path.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the file beside its place and moves it there.
     pub(crate) fn create(
         path: Option<&Path>,
@@ -22,6 +30,7 @@ impl ReadyFile {
         let Some(path) = path else {
             return Ok(Self(None));
         };
+        Self::check(path)?;
         let mut content = serde_json::json!({ "pid": std::process::id(), "edges": edges });
         if let Some(listen) = listen {
             content["listen"] = listen.to_string().into();
@@ -70,6 +79,21 @@ mod tests {
         let path = folder.path().join("ready");
         let _guard = ReadyFile::create(Some(&path), None, 0).unwrap();
         assert!(!fs::read_to_string(&path).unwrap().contains("listen"));
+    }
+
+    #[test]
+    fn only_a_file_of_an_earlier_run_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, link) = (folder.path().join("old"), folder.path().join("link"));
+        fs::write(&old, "of an earlier run").unwrap();
+        std::os::unix::fs::symlink(&old, &link).unwrap();
+        for other in [folder.path(), &link, Path::new("/dev/full")] {
+            let error = ReadyFile::create(Some(other), None, 0).unwrap_err();
+            assert_eq!(error.exit(), crate::Exit::Usage, "{error}");
+            assert!(error.to_string().contains("--ready-file"), "{error}");
+            assert!(other.symlink_metadata().is_ok(), "it is still there");
+        }
+        ReadyFile::create(Some(&old), None, 0).unwrap();
     }
 
     #[test]

@@ -79,7 +79,7 @@ pub(crate) struct Service {
     ready_at: Duration,
     // In the order in which they end.
     _ready: Option<ReadyFile>,
-    _survey: Option<SurveyThread>,
+    survey: Option<SurveyThread>,
     _notices: NoticeThread,
     _lock: Option<Lock>,
 }
@@ -182,13 +182,15 @@ impl Service {
     fn stop(mut self) -> Result<(), Error> {
         let detach = self.config.settings().on_exit == OnExit::Detach;
         match self.pins.clone() {
-            Some(pins) if !detach => {
+            // Without pins nobody could take up what is left, nor remove it.
+            Some(pins) if !detach && self.engine.is_pinned() => {
                 self.drain(Due::Regular)?;
+                let hooked = !self.engine.edges().is_empty();
                 tracing::info!(
                     event = "flows.stop",
-                    left = "counting",
+                    left = if hooked { "counting" } else { "counts" },
                     undo = format!("fathom flows detach --bpf-pin-dir {}", pins.path().display()),
-                    "The kernel goes on counting"
+                    "What is pinned stays"
                 );
             }
             pins => {

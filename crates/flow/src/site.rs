@@ -1,6 +1,6 @@
 //! Where hooks go: namespaces, devices, and what their interface counters say.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use flow_bpf::LinkLayer;
 use flow_model::{
@@ -46,28 +46,43 @@ impl Namespace {
         Ok(Self { way: Way::File(path), inode })
     }
 
-    /// The namespace with an inode, by a file in one of `dirs`.
+    /// The namespace with an inode: ours, or by a file in one of `dirs`, or by a process.
     pub(crate) fn find(inode: u64, dirs: &[PathBuf]) -> Result<Self, SiteError> {
+        let own = Self::own()?;
+        if own.inode == inode {
+            return Ok(own);
+        }
         files(dirs)
+            .chain(processes())
             .filter_map(|path| Self::at(path).ok())
             .find(|namespace| namespace.inode == inode)
             .ok_or(SiteError::Unreachable { inode })
     }
 
-    /// The namespace that holds the other end of a pair, by a file in one of `dirs`.
-    fn beyond(host_ifindex: u32, dirs: &[PathBuf]) -> Result<Self, SiteError> {
-        let mut route = Route::open()?;
-        let wanted = route.link(host_ifindex, None)?.link_netnsid;
-        let unreachable = SiteError::Unreachable { inode: 0 };
-        if wanted.is_none() {
-            return Err(unreachable);
-        }
-        let found = files(dirs).find_map(|path| {
-            let netns = Netns::open(&path).ok()?;
-            let leads_there = route.nsid(&netns).ok()? == wanted;
-            leads_there.then(|| Self { inode: netns.inode(), way: Way::File(path) })
-        });
-        found.ok_or(unreachable)
+    /// Every namespace that there is a way to, ours among them.
+    pub(crate) fn reachable(dirs: &[PathBuf]) -> Vec<Self> {
+        let mut known = BTreeSet::new();
+        let others = files(dirs).chain(processes()).filter_map(|path| Self::at(path).ok());
+        let all = Self::own().into_iter().chain(others);
+        all.filter(|namespace| known.insert(namespace.inode)).collect()
+    }
+
+    /// The namespace that holds the other end of a pair, found like others.
+    fn beyond(home: &Self, host_ifindex: u32, dirs: &[PathBuf]) -> Result<Self, SiteError> {
+        home.within(|| {
+            let mut route = Route::open()?;
+            let wanted = route.link(host_ifindex, None)?.link_netnsid;
+            let unreachable = SiteError::Unreachable { inode: 0 };
+            if wanted.is_none() {
+                return Err(unreachable);
+            }
+            let found = files(dirs).chain(processes()).find_map(|path| {
+                let netns = Netns::open(&path).ok()?;
+                let leads_there = route.nsid(&netns).ok()? == wanted;
+                leads_there.then(|| Self { inode: netns.inode(), way: Way::File(path) })
+            });
+            found.ok_or(unreachable)
+        })
     }
 
     /// Whether it is the one the process lives in.
@@ -100,10 +115,20 @@ impl Namespace {
 
 /// What may be namespace files, as many as anybody could have.
 fn files(dirs: &[PathBuf]) -> impl Iterator<Item = PathBuf> {
-    const MOST: usize = 65_536;
     let entries = dirs.iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
     entries.take(MOST).map(|entry| entry.path())
 }
+
+/// Namespaces of processes: one that nobody has a file of lives as long as they do.
+fn processes() -> impl Iterator<Item = PathBuf> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten().take(MOST);
+    let is_process = |name: &str| name.bytes().all(|sign| sign.is_ascii_digit());
+    entries
+        .filter(move |entry| entry.file_name().to_str().is_some_and(is_process))
+        .map(|entry| entry.path().join("ns/net"))
+}
+
+const MOST: usize = 65_536;
 
 /// Place of one hook.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -152,20 +177,28 @@ impl Site {
     }
 
     /// The place of a hook that the edge book records. A namespace is found again by its
-    /// inode among the files in `dirs`.
+    /// inode; `home` is the one in which the node's devices are.
     pub(crate) fn recorded(
         record: &EdgeRecord,
         direction: Direction,
         dirs: &[PathBuf],
+        home: &Namespace,
     ) -> Result<Self, SiteError> {
         let place = record.hooks[direction as usize].place;
         let (namespace, ifindex) = match place {
             // Hooked before its namespace was known, and moved inside since.
             Place::Pod if record.netns_inode == 0 => {
-                (Namespace::beyond(record.host_ifindex, dirs)?, record.pod_ifindex)
+                (Namespace::beyond(home, record.host_ifindex, dirs)?, record.pod_ifindex)
             }
-            Place::Pod => (Namespace::find(record.netns_inode, dirs)?, record.pod_ifindex),
-            _ => (Namespace::own()?, record.host_ifindex),
+            Place::Pod => {
+                let found = Namespace::find(record.netns_inode, dirs).map_err(|error| {
+                    let interface = record.identity.name.to_string();
+                    let gone = SiteError::NoInterface { interface };
+                    if has_pair(home, record.host_ifindex) { error } else { gone }
+                });
+                (found?, record.pod_ifindex)
+            }
+            _ => (home.clone(), record.host_ifindex),
         };
         let hook = match (place, direction) {
             (Place::Pod, Direction::Tx) | (Place::Host, Direction::Rx) => Hook::Egress,
@@ -199,8 +232,21 @@ impl Site {
 
     /// That counter now.
     pub(crate) fn reading(&self) -> Result<Reading, SiteError> {
-        let link = self.namespace.within(|| Ok(Route::open()?.link(self.ifindex, None)?))?;
-        self.counted(&link)
+        self.counted(&self.link()?)
+    }
+
+    /// What the device is called now.
+    pub(crate) fn name_now(&self) -> Result<String, SiteError> {
+        Ok(self.link()?.name)
+    }
+
+    /// Whether an XDP program sees what arrives there first.
+    pub(crate) fn has_xdp(&self) -> bool {
+        self.link().is_ok_and(|link| link.xdp)
+    }
+
+    fn link(&self) -> Result<Link, SiteError> {
+        self.namespace.within(|| Ok(Route::open()?.link(self.ifindex, None)?))
     }
 
     /// That counter in what the kernel told of the device.
@@ -211,4 +257,11 @@ impl Site {
             Hook::Egress => Reading { packets: counters.tx_packets, bytes: counters.tx_bytes },
         })
     }
+}
+
+/// Whether a device of the node still has its other end somewhere: then the namespace of
+/// that is there as well, whether there is a way to it or not.
+fn has_pair(home: &Namespace, host_ifindex: u32) -> bool {
+    let link = home.within(|| Ok(Route::open()?.link(host_ifindex, None)?));
+    link.is_ok_and(|link| link.link_netnsid.is_some())
 }

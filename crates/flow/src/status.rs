@@ -3,13 +3,14 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use flow_bpf::{Sizes, Tables};
+use flow_bpf::{Drain, Sizes, Tables};
 use flow_model::{
     edge::{EdgeRecord, EdgeState},
-    flow::{Direction, Slot},
+    flow::{Direction, Parity, Slot},
     ledger::Settings,
     page::{ABI, EDGE_WORDS, Geometry, Pages, Region, control},
 };
@@ -17,9 +18,11 @@ use net_sys::fdinfo;
 use serde::Serialize;
 
 use crate::{
-    error::Error,
-    hook::{Lane, is_attached, remove_recorded},
+    error::{Error, Exit},
+    home::home,
+    hook::{Lane, is_attached, remove_link, remove_recorded},
     pins::PinDir,
+    salvage::remove_known,
     start::start,
 };
 
@@ -69,6 +72,10 @@ pub struct LedgerStatus {
     pub max_edges: u32,
     /// What tells flows apart.
     pub flow_key: &'static str,
+    /// How full the fullest IPv4 table of the open epoch is.
+    pub fill_percent: f64,
+    /// Likewise for IPv6.
+    pub fill6_percent: f64,
 }
 
 /// One edge.
@@ -131,12 +138,14 @@ pub fn status(dir: &Path) -> Result<Status, Error> {
     };
     status.writer_pid = pins.holder();
     if !Tables::is_pinned(pins.path()) {
-        status.links = links(&pins, &[]);
+        status.links = links(&pins, &[], 0);
         return Ok(status);
     }
     status.pinned = true;
-    let tables = Tables::open(pins.path(), any_sizes)?;
+    let tables = Arc::new(Tables::open(pins.path(), any_sizes)?);
     let pages = tables.pages()?;
+    let open = Parity::of(pages.load(Region::Control, control::EPOCH));
+    let fill = Drain::new(Arc::clone(&tables))?.fill(open);
     let word = |word| pages.load(Region::Control, word);
     let geometry = tables.sizes().geometry;
     status.ledger = Some(LedgerStatus {
@@ -150,11 +159,13 @@ pub fn status(dir: &Path) -> Result<Status, Error> {
         shards: geometry.shards,
         max_edges: geometry.max_edges,
         flow_key: geometry.flow_key.as_str(),
+        fill_percent: 100.0 * fill.v4,
+        fill6_percent: 100.0 * fill.v6,
     });
     let known = word(control::ABI) == ABI;
     let records = if known { records(&pages, &geometry) } else { Vec::new() };
     status.edges = records.iter().map(EdgeStatus::from).collect();
-    status.links = links(&pins, &records);
+    status.links = links(&pins, &records, home(&pages));
     status.maps = maps(&tables);
     Ok(status)
 }
@@ -187,13 +198,13 @@ impl From<&EdgeRecord> for EdgeStatus {
     }
 }
 
-fn links(pins: &PinDir, records: &[EdgeRecord]) -> Vec<LinkStatus> {
+fn links(pins: &PinDir, records: &[EdgeRecord], home: u64) -> Vec<LinkStatus> {
     let mut links: Vec<LinkStatus> = pins
         .pinned_links()
         .into_iter()
         .map(|(path, edge)| {
             let record = records.iter().find(|record| record.id == edge);
-            let attached = is_attached(&path, record, pins);
+            let attached = is_attached(&path, record, pins, home);
             LinkStatus { path, edge: edge.0, attached }
         })
         .collect();
@@ -214,9 +225,11 @@ impl fmt::Display for Status {
         let Some(ledger) = &self.ledger else {
             return writeln!(f, "state    nothing is pinned");
         };
+        let attached = self.links.iter().filter(|link| link.attached).count();
         match self.writer_pid {
             Some(pid) => writeln!(f, "writer   process {pid}")?,
-            None => writeln!(f, "writer   none; the kernel counts by itself")?,
+            None if attached > 0 => writeln!(f, "writer   none; the kernel counts by itself")?,
+            None => writeln!(f, "writer   none; nothing is counted")?,
         }
         writeln!(f, "abi      {}", ledger.abi)?;
         writeln!(
@@ -226,7 +239,8 @@ impl fmt::Display for Status {
         )?;
         let memory: u64 = self.maps.iter().filter_map(|map| map.bytes).sum();
         writeln!(f, "maps     {}, {memory} bytes of kernel memory", self.maps.len())?;
-        let attached = self.links.iter().filter(|link| link.attached).count();
+        let [v4, v6] = [ledger.fill_percent, ledger.fill6_percent];
+        writeln!(f, "fill     {v4:.1} % of IPv4 flows, {v6:.1} % of IPv6")?;
         writeln!(f, "links    {} of {} attached", attached, self.links.len())?;
         writeln!(f, "edges    {}", self.edges.len())?;
         for edge in &self.edges {
@@ -239,13 +253,16 @@ impl fmt::Display for Status {
 /// What was removed.
 #[derive(Debug, Serialize)]
 pub struct Detached {
-    /// Links removed.
+    /// Hooks that were there and are gone.
     pub links: usize,
     /// Whether there was a ledger, and it was removed as well.
     pub ledger_removed: bool,
     /// Packets of the last drain, by direction, as the node's counters end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets: Option<[u64; 2]>,
+    /// The directory, if somebody else has something in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<PathBuf>,
 }
 
 impl fmt::Display for Detached {
@@ -258,7 +275,11 @@ impl fmt::Display for Detached {
             writeln!(f, "last counts: {tx} packets sent, {rx} received")?;
         }
         let ledger = if self.ledger_removed { "removed" } else { "kept" };
-        writeln!(f, "the ledger is {ledger}")
+        writeln!(f, "the ledger is {ledger}")?;
+        match &self.left {
+            Some(left) => writeln!(f, "{} stays: it holds what is not ours", left.display()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -266,43 +287,71 @@ impl fmt::Display for Detached {
 ///
 /// # Errors
 ///
-/// When another process is the writer and stays, or a pin can't be removed.
+/// When another process is the writer and stays, a pin can't be removed, or there is no way
+/// to a filter: then its pins stay, so that it is known again.
 pub fn detach(dir: &Path, keep_ledger: bool) -> Result<Detached, Error> {
-    let nothing = Detached { links: 0, ledger_removed: false, packets: None };
+    let nothing = Detached { links: 0, ledger_removed: false, packets: None, left: None };
     let Some(pins) = PinDir::find(dir)? else {
         return Ok(nothing);
     };
     let lock = pins.lock(PATIENCE, |_| ())?;
-    let links = pins.pinned_links();
     let pinned = Tables::is_pinned(pins.path());
-    let packets = if pinned { Some(last_drain(&pins)?) } else { None };
+    let (mut links, mut packets) = (0, None);
+    if pinned {
+        let last = last_drain(&pins).map_err(|error| salvage(&pins, error))?;
+        (links, packets) = (last.removed, Some(last.packets));
+    }
     for (path, _) in pins.pinned_links() {
-        crate::pins::unpin(&path)?;
+        links += remove_link(&path)?;
     }
     if !keep_ledger {
         Tables::unpin(pins.path())?;
         drop(lock);
-        pins.remove()?;
     }
-    Ok(Detached { links: links.len(), ledger_removed: pinned && !keep_ledger, packets })
+    let left = if keep_ledger { None } else { pins.remove_or_tell()? };
+    Ok(Detached { links, ledger_removed: pinned && !keep_ledger, packets, left })
 }
 
 /// How long `detach` waits for a writer that is ending.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn last_drain(pins: &PinDir) -> Result<[u64; 2], Error> {
+/// Removes hooks whose ledger can't be read as far as they can be recognised without it.
+fn salvage(pins: &PinDir, error: Error) -> Error {
+    match error {
+        Error::Program(_) | Error::ForeignPins { .. } if error.exit() == Exit::Unavailable => {
+            let path = pins.path().to_owned();
+            remove_known(pins).map_or_else(
+                |error| error,
+                |removed| Error::DamagedPins { path, removed, why: Box::new(error) },
+            )
+        }
+        other => other,
+    }
+}
+
+/// What the last drain of a ledger brought.
+struct Last {
+    /// Hooks that were there and are gone.
+    removed: usize,
+    /// Packets of the node, by direction.
+    packets: [u64; 2],
+}
+
+fn last_drain(pins: &PinDir) -> Result<Last, Error> {
     let sizes = *Tables::open(pins.path(), any_sizes)?.sizes();
     // Whatever limit the series had, none of them is to be given up here.
     let settings = Settings { pod_series: usize::MAX, ..Settings::default() };
     let mut engine = start(sizes, settings, Some(pins), Lane::Tcx, &mut ())?.engine;
     let edges: Vec<EdgeRecord> = engine.ledger().edges().collect();
+    let (home, mut removed) = (home(engine.ledger().pages()), 0);
     for edge in edges {
-        remove_recorded(&edge, pins)
+        removed += remove_recorded(&edge, pins, home)
             .map_err(|source| Error::Edge { edge: edge.identity.name.to_string(), source })?;
         engine.abandon_recorded(edge.id)?;
     }
     let drained = engine.drain(&mut ())?;
-    Ok(Direction::ALL.map(|direction| drained.snapshot.node[direction as usize].wire.packets))
+    let packets = Direction::ALL.map(|at| drained.snapshot.node[at as usize].wire.packets);
+    Ok(Last { removed, packets })
 }
 
 #[cfg(test)]

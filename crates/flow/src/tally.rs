@@ -117,8 +117,6 @@ pub(crate) struct Tally {
     pub(crate) bypassed: Counts,
     /// Dumps written.
     pub(crate) dumped: u64,
-    /// Dumps that were not.
-    pub(crate) dump_failed: u64,
 }
 
 const COLLECTION_SECONDS: &[f64] =
@@ -143,7 +141,6 @@ impl Default for Tally {
             missed: Default::default(),
             bypassed: Counts::ZERO,
             dumped: 0,
-            dump_failed: 0,
         }
     }
 }
@@ -159,6 +156,12 @@ impl Tally {
     /// A step failed.
     pub(crate) const fn fault(&mut self, fault: Fault) {
         self.faults[fault as usize] += 1;
+    }
+
+    /// Dumps that were written since, and those that were not.
+    pub(crate) const fn dumps(&mut self, written: u64, failed: u64) {
+        self.dumped += written;
+        self.faults[Fault::Dump as usize] += failed;
     }
 
     /// How often a step failed.
@@ -201,6 +204,14 @@ mod tests {
         }
         let counted: Vec<_> = tally.attach_failures().filter(|(_, count)| *count > 0).collect();
         assert_eq!(counted, [("edge_limit", 1), ("no_netns", 2), ("kernel", 1)]);
+    }
+
+    #[test]
+    fn a_dump_that_failed_is_a_fault() {
+        let mut tally = Tally::default();
+        tally.dumps(3, 2);
+        tally.dumps(1, 1);
+        assert_eq!((tally.dumped, tally.faults(Fault::Dump)), (4, 3));
     }
 
     #[test]

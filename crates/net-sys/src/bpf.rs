@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +92,20 @@ impl BpfError {
 
 /// Number that the kernel gave to the program behind a descriptor.
 pub fn program_id(program: BorrowedFd<'_>) -> Result<u32, BpfError> {
+    Ok(program_info(program)?.id)
+}
+
+/// Name of the program with a number, as whoever loaded it chose it; others have the same.
+pub fn program_name(id: u32) -> Result<String, BpfError> {
+    // SAFETY: a number is all that the call takes.
+    let outcome = unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) };
+    let program = descriptor("opening a program by its number", outcome)?;
+    let info = program_info(program.as_fd())?;
+    let name = info.name.iter().map(|sign| sign.cast_unsigned()).take_while(|sign| *sign != 0);
+    Ok(String::from_utf8_lossy(&name.collect::<Vec<u8>>()).into_owned())
+}
+
+fn program_info(program: BorrowedFd<'_>) -> Result<libbpf_sys::bpf_prog_info, BpfError> {
     const ACTION: &str = "reading what the kernel knows of a program";
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut length = size_of_val(&info) as u32;
@@ -101,7 +115,7 @@ pub fn program_id(program: BorrowedFd<'_>) -> Result<u32, BpfError> {
         libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &raw mut info, &raw mut length)
     };
     check(ACTION, outcome)?;
-    Ok(info.id)
+    Ok(info)
 }
 
 /// Turns the result of a libbpf call that yields a descriptor into its owner.

@@ -141,8 +141,6 @@ fn a_reload_names_what_waits_for_a_restart_and_keeps_it() {
 fn what_is_given_and_does_nothing_is_named_and_defaults_are_not() {
     assert_eq!(config(&[]).without_effect(), Vec::<&str>::new());
     for (name, value) in [
-        ("pod_name", "agent-x"),
-        ("pod_namespace", "kubeadapt"),
         ("host_cgroup", "/sys/fs/cgroup/system.slice"),
         ("nic", "eth0"),
         ("workload_series_max", "7"),
@@ -150,7 +148,6 @@ fn what_is_given_and_does_nothing_is_named_and_defaults_are_not() {
         ("peer_cidr", "office=192.0.2.0/24"),
         ("conntrack", "off"),
         ("decap", "inner"),
-        ("kubeconfig", "/root/.kube/config"),
         ("kube_sync_timeout", "31s"),
         ("signals", "rtt"),
     ] {
@@ -163,6 +160,12 @@ fn what_is_given_and_does_nothing_is_named_and_defaults_are_not() {
 fn what_has_an_effect_is_not_named() {
     let given = ["--ignore-peer", "10.0.0.0/8", "--pod-series-max", "9", "--attach", "clsact"];
     assert_eq!(config(&given).without_effect(), Vec::<&str>::new());
+    let of_every_pod = ["--pod-name", "agent-x", "--pod-namespace", "kubeadapt"];
+    assert_eq!(config(&of_every_pod).without_effect(), Vec::<&str>::new());
+    assert_eq!(
+        config(&["--kubeconfig", "/root/.kube/config"]).without_effect(),
+        Vec::<&str>::new()
+    );
     let refused_elsewhere = ["--kube", "off", "--host-traffic", "off", "--pod-uid", "8a5f"];
     assert_eq!(config(&refused_elsewhere).without_effect(), Vec::<&str>::new());
 }

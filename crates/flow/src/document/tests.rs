@@ -25,6 +25,20 @@ fn shown(key: FlowKey, mode: FlowKeyMode) -> Value {
     serde_json::to_value(row).unwrap()
 }
 
+/// All of them: one that is missing here is not looked for in the schema.
+const NOTES: [Note; 10] = [
+    Note::NoEdges,
+    Note::EdgesRefused,
+    Note::HostEgress,
+    Note::BehindForeignFilter,
+    Note::Bypassed,
+    Note::GsoHeaders,
+    Note::InterfaceDrift,
+    Note::XdpProgram,
+    Note::GroLinkHeader,
+    Note::CountersUnavailable,
+];
+
 /// A document with one of everything.
 fn document() -> Document {
     let flow = |key| {
@@ -72,10 +86,10 @@ fn document() -> Document {
         audit: Audit {
             flow_law_packets: 0,
             flow_law_bytes: 0,
-            interface_law: "ok",
+            interface_law: InterfaceLaw::Ok,
             early_drains: 0,
             lost_events: 0,
-            notes: vec!["counters_unavailable"],
+            notes: NOTES.map(Note::as_str).into(),
         },
     }
 }
@@ -171,6 +185,8 @@ fn the_schema_refuses_what_it_does_not_describe() {
         ("/folded/0/class", json!("lost")),
         ("/totals/tx", json!({})),
         ("/audit", json!([])),
+        ("/audit/notes/0", json!("all_is_well")),
+        ("/audit/interface_law", json!("unknown")),
     ] {
         let mut bad = good.clone();
         *bad.pointer_mut(path).unwrap() = value;

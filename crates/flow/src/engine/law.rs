@@ -91,6 +91,12 @@ impl Engine {
         found
     }
 
+    /// Whether a hooked device has an XDP program, which may keep packets from a hook.
+    pub(crate) fn has_xdp(&self) -> bool {
+        let mut sites = self.edges.values().flat_map(|edge| &edge.plan.sites);
+        sites.any(|site| site.has_xdp())
+    }
+
     /// What every hook has counted up to now, by slot and direction.
     pub(super) fn totals(&mut self) -> Result<Vec<[Totals; 2]>, Error> {
         let slots = self.tables.sizes().geometry.slots();

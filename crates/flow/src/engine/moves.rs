@@ -61,13 +61,27 @@ impl Engine {
         removed
     }
 
+    /// Looks whether somebody else's programs run before ours; answers the edges for which
+    /// that is news.
+    pub(crate) fn look_at_chains(&mut self) -> Vec<EdgeId> {
+        let mut news = Vec::new();
+        for (id, edge) in &mut self.edges {
+            let before = edge.degradation();
+            edge.hooks.iter_mut().for_each(Hook::look_at_chain);
+            if before != edge.degradation() {
+                news.push(*id);
+            }
+        }
+        news
+    }
+
     /// Whether one direction of an edge is hooked otherwise than `plan` has it, and could
     /// be as it has it.
     pub(crate) fn is_misplaced(&self, id: EdgeId, direction: Direction, plan: &EdgePlan) -> bool {
         let Some(edge) = self.edges.get(&id) else { return false };
         let (hook, site) = (&edge.hooks[direction as usize], plan.site(direction));
         let elsewhere = hook.site() != site;
-        elsewhere || hook.is_behind() && matches!(room(site, self.lane), Ok(Room::First))
+        elsewhere || hook.is_behind_filter() && matches!(room(site, self.lane), Ok(Room::First))
     }
 
     /// Gives one direction of an edge the place that `plan` has for it. The old hook goes

@@ -292,7 +292,7 @@ fn a_moved_hook_is_pinned_where_the_next_process_looks_for_it() {
         let attached =
             || site.within(|| Ok(tcx::query(ifindex, tcx::Hook::Ingress)?)).unwrap().len();
         assert_eq!(attached(), 1);
-        crate::hook::remove_recorded(&record, &pins).unwrap();
+        crate::hook::remove_recorded(&record, &pins, 0).unwrap();
         drop(first);
         assert_eq!(attached(), 0, "the pin was the last reference");
         assert!(Route::open().unwrap().link("host0", None).is_ok());
@@ -314,7 +314,7 @@ fn a_filter_is_known_again_from_the_moment_it_is_there() {
         let ifindex = record.host_ifindex;
         let filters = |hook| Clsact::open().unwrap().filters(ifindex, hook).unwrap().len();
         assert_eq!([tcx::Hook::Ingress, tcx::Hook::Egress].map(filters), [1, 1]);
-        crate::hook::remove_recorded(&record, &pins).unwrap();
+        crate::hook::remove_recorded(&record, &pins, 0).unwrap();
         assert_eq!([tcx::Hook::Ingress, tcx::Hook::Egress].map(filters), [0, 0]);
         assert_eq!(Clsact::open().unwrap().qdisc(ifindex).unwrap(), None, "it was ours");
     });

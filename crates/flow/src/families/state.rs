@@ -79,7 +79,7 @@ impl Facts<'_> {
         }
         let mut dumps = Family::new(&metric::DUMPS);
         dumps.push(["written".into()], tally.dumped);
-        dumps.push(["failed".into()], tally.dump_failed);
+        dumps.push(["failed".into()], tally.faults(Fault::Dump));
         families.extend([errors, early, attach, dumps, self.recovered()]);
     }
 

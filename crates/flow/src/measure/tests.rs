@@ -66,13 +66,13 @@ fn concluded(hooks: Vec<HookRow>, flows: Vec<FlowRow>) -> Document {
         audit: Audit {
             flow_law_packets: 0,
             flow_law_bytes: 0,
-            interface_law: "ok",
+            interface_law: InterfaceLaw::Unknown,
             early_drains: 0,
             lost_events: 0,
             notes: Vec::new(),
         },
     };
-    document.conclude();
+    document.conclude(Vec::new(), false);
     document
 }
 
@@ -89,7 +89,8 @@ fn the_law_holds_where_rows_add_up_to_their_hooks() {
     let hooks = vec![hook("a", "tx", 3), hook("a", "rx", 0)];
     let document = concluded(hooks, vec![flow("a", "tx", 1), flow("a", "tx", 2)]);
     assert!(document.law().is_ok());
-    assert_eq!(document.audit.interface_law, "ok");
+    assert_eq!(document.audit.interface_law, InterfaceLaw::Ok);
+    assert_eq!(document.audit.notes, Vec::<&str>::new());
 }
 
 #[test]
@@ -112,7 +113,51 @@ fn a_device_that_disagrees_is_data_and_not_a_failure() {
     let gone =
         HookRow { counter: None, drift_packets: None, drift_bytes: None, ..hook("a", "rx", 0) };
     let document = concluded(vec![drifting, gone], Vec::new());
-    assert_eq!(document.audit.interface_law, "violated");
+    assert_eq!(document.audit.interface_law, InterfaceLaw::Violated);
     assert_eq!(document.audit.notes, ["interface_drift", "counters_unavailable"]);
     assert!(document.law().is_ok());
+}
+
+#[test]
+fn where_nothing_could_be_compared_no_law_is_said_to_hold() {
+    let gone =
+        HookRow { counter: None, drift_packets: None, drift_bytes: None, ..hook("a", "rx", 0) };
+    let audit = concluded(vec![gone], Vec::new()).audit;
+    assert_eq!(
+        (audit.interface_law, audit.notes),
+        (InterfaceLaw::Unknown, vec!["counters_unavailable"])
+    );
+    let audit = concluded(Vec::new(), Vec::new()).audit;
+    assert_eq!((audit.interface_law, audit.notes), (InterfaceLaw::Unknown, vec!["no_edges"]));
+}
+
+#[test]
+fn an_xdp_program_is_named_where_a_device_disagrees_and_nowhere_else() {
+    let drifting = || HookRow { drift_packets: Some(1), ..hook("a", "tx", 0) };
+    for (rows, expected) in [
+        (vec![hook("a", "tx", 0)], &[][..]),
+        (vec![drifting()], &["interface_drift", "xdp_program"]),
+    ] {
+        let mut document = concluded(rows, Vec::new());
+        document.conclude(Vec::new(), true);
+        assert_eq!(document.audit.notes, expected);
+    }
+}
+
+#[test]
+fn link_headers_that_a_device_does_not_count_are_named_as_the_cause() {
+    let counted = |bytes| HookRow {
+        counter: Some(CounterRow {
+            name: "rx",
+            packets_min: 10,
+            packets_max: 10,
+            bytes_min: bytes,
+            bytes_max: bytes,
+        }),
+        drift_bytes: Some(1000 - bytes),
+        ..hook("a", "rx", 10)
+    };
+    let notes = |row| concluded(vec![row], Vec::new()).audit.notes;
+    assert_eq!(notes(counted(860)), ["interface_drift", "gro_link_header"]);
+    assert_eq!(notes(counted(850)), ["interface_drift"]);
 }

@@ -123,11 +123,11 @@ fn move_until(crash: Crash, pins: &PinDir, sizes: Sizes, observer: &mut impl Obs
     if crash == Crash::EpochNoted {
         return;
     }
-    swap(pins, &new, &edges[0], Slot(1), Direction::Rx).unwrap();
+    swap(pins, &new, &edges[0], (Slot(1), Direction::Rx), 0).unwrap();
     if crash == Crash::OneLinkSwapped {
         return;
     }
-    swap_links(pins, &new, &edges).unwrap();
+    swap_links(pins, &new, &edges, 0).unwrap();
     if crash == Crash::LinksSwapped {
         return;
     }

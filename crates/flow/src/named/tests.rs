@@ -137,3 +137,13 @@ fn an_edge_named_inside_knows_its_end_here_and_no_other_device() {
     let plans = node.inside(|| resolve(&[], &inside)).unwrap();
     assert_eq!(plans[0].host_ifindex, 0);
 }
+
+#[test]
+#[ignore = "root: makes namespaces"]
+fn what_is_named_twice_or_leads_nowhere_is_misuse() {
+    let node = Node::build();
+    for pods in [&["nope0", "nope0=b"][..], &["lo"]] {
+        let error = refused(&node, pods, &[]);
+        assert_eq!(error.exit(), Exit::Usage, "{error}");
+    }
+}

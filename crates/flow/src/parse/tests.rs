@@ -93,3 +93,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn values_of_a_push_are_decoded_as_their_specification_says() {
+    for (given, expected) in [
+        ("authorization=Basic%20abc", Some("Basic abc")),
+        ("a=caf%C3%A9", Some("café")),
+        ("a=100%", Some("100%")),
+        ("a=%zz%2", Some("%zz%2")),
+        ("a=%2C%3d%25", Some(",=%")),
+        ("a=%+1", Some("%+1")),
+        ("a=", Some("")),
+        ("a=%FF", None),
+        ("=b", None),
+    ] {
+        assert_eq!(header(given).ok().map(|(_, value)| value).as_deref(), expected, "{given}");
+    }
+}

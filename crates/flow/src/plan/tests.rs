@@ -88,6 +88,25 @@ fn a_record_of_another_device_is_not_taken_up() {
     }
 }
 
+/// Also where both hooks are here and the device is the same.
+#[test]
+fn a_record_that_leads_to_another_namespace_is_not_taken_up() {
+    let outside = pair().on_host_side(Degradation::HostEgress).unwrap();
+    let known = record(&outside);
+    let moved = EdgeRecord { netns_inode: known.netns_inode + 1, ..known };
+    assert_eq!(outside.as_recorded(&moved), None);
+    let early = EdgeRecord { netns_inode: 0, ..known };
+    assert_eq!(outside.as_recorded(&early), Some(outside.clone()));
+}
+
+#[test]
+fn a_name_that_sets_a_pod_apart_fits_the_edge_book() {
+    let plan = EdgePlan { name: "ü".repeat(31), ..pair() };
+    let apart = plan.name_apart();
+    assert!(Text::new(&apart).is_ok(), "{apart}");
+    assert!(apart.ends_with(&format!("ü:{}", plan.netns_inode)), "{apart}");
+}
+
 #[test]
 fn a_pair_hooked_before_its_namespace_was_known_is_told_by_its_end_here() {
     let (plan, known) = (pair(), record(&pair()));

@@ -62,6 +62,7 @@ impl Service {
                 "Settings without effect in this release"
             );
         }
+        config.settings().ready_file.as_deref().map_or(Ok(()), ReadyFile::check)?;
         let opened = open(&config, &handle)?;
         let mut service = Self::assemble(config, handle, &sender, published, opened)?;
         let snapshot = Arc::new(service.engine.ledger().snapshot());
@@ -113,7 +114,7 @@ impl Service {
             fresh: Vec::new(),
             ready_at: Duration::ZERO,
             _ready: None,
-            _survey: None,
+            survey: None,
             _notices: NoticeThread::start(engine.tables().notices()?, sender.clone())?,
             _lock: opened.lock,
             engine,

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::mpsc::SyncSender,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use flow_model::edge::EdgeId;
@@ -12,7 +12,7 @@ use net_sys::survey::{Change, Crossing, Key};
 use super::Service;
 use crate::{
     command::Command,
-    discover::{Rule, SurveyThread, Verdict},
+    discover::{EARLY, Rule, SurveyThread, Verdict},
     error::Error,
     plan::EdgePlan,
 };
@@ -24,7 +24,8 @@ pub(super) struct Discovered {
     known: BTreeMap<Key, Crossing>,
     hooked: BTreeMap<Key, EdgeId>,
     refused: BTreeMap<Key, Refusal>,
-    /// Devices that were there at the start: what they carried before is not news.
+    /// Devices that were there at the start, or hooked as another pod's: what they carried
+    /// before is not news, and nothing is waited for.
     old: BTreeSet<Key>,
 }
 
@@ -35,6 +36,14 @@ struct Refusal {
     reason: &'static str,
     /// It is tried again when something about it changes, and at each resync.
     again: bool,
+}
+
+/// What became of a hooked device.
+enum News {
+    /// Something about it is otherwise.
+    Changed(EdgeId),
+    /// It is another pod's now.
+    Moved(EdgeId),
 }
 
 /// What the devices that are not hooked wait for.
@@ -61,15 +70,16 @@ impl Service {
         let settings = self.config.settings();
         let rule = Rule::of(settings)?;
         let (thread, crossings) = SurveyThread::start(settings.netns_dir.clone(), sender)?;
-        self._survey = Some(thread);
+        self.survey = Some(thread);
+        let discovered = self.discovered.insert(Discovered::new(rule, crossings));
         let now = Instant::now();
-        let plans = crossings.iter().filter_map(|crossing| match rule.judge(crossing, now) {
-            Verdict::Edge(plan) => Some((crossing.key, *plan)),
-            Verdict::Ignored | Verdict::Early => None,
+        let plans = discovered.known.iter().filter_map(|(key, crossing)| {
+            match discovered.judge(crossing, now) {
+                Verdict::Edge(plan) => Some((*key, *plan)),
+                Verdict::Ignored | Verdict::Early => None,
+            }
         });
-        let plans = plans.collect();
-        self.discovered = Some(Discovered::new(rule, crossings));
-        Ok(plans)
+        Ok(plans.collect())
     }
 
     /// Changes that the survey told, as many as came together.
@@ -79,14 +89,53 @@ impl Service {
         for change in changes {
             match change {
                 Change::Appeared(crossing) | Change::Changed(crossing) => {
-                    changed.extend(discovered.learn(*crossing));
+                    match discovered.learn(*crossing) {
+                        Some(News::Changed(id)) => changed.push(id),
+                        Some(News::Moved(id)) => gone.push(id),
+                        None => {}
+                    }
                 }
                 Change::Vanished(key) => gone.extend(discovered.forget(&key)),
                 _ => {}
             }
         }
         self.unhook(&gone);
-        changed.into_iter().for_each(|id| self.improve(id));
+        for id in changed {
+            self.know_again(id);
+            self.improve(id);
+        }
+    }
+
+    /// Follows new names of a device and of the file that leads to its pod.
+    fn know_again(&mut self, id: EdgeId) {
+        let plan = self.discovered.as_ref().and_then(|discovered| discovered.plan_for(id));
+        if let Some(plan) = plan {
+            self.engine.know_again(id, &plan);
+            self.name_again(id);
+        }
+    }
+
+    /// Gives a found edge the name that it would get now.
+    pub(super) fn name_again(&mut self, id: EdgeId) {
+        let plan = self.discovered.as_ref().and_then(|discovered| discovered.plan_for(id));
+        let Some(plan) = plan else { return };
+        // A file that is gone is no reason to forget whose device it was.
+        if plan.netns_inode != 0 {
+            let name = self.name_for(Some(id), &plan);
+            self.rename(id, &name);
+        }
+    }
+
+    /// The name of an edge that was found: namespaces whose files have one name, in several
+    /// directories, are several pods.
+    pub(super) fn name_for(&self, id: Option<EdgeId>, plan: &EdgePlan) -> String {
+        let is_given = |id: &EdgeId| self.named.values().any(|named| named == id);
+        let mut others = self.engine.edges().iter().filter(|(other, _)| Some(**other) != id);
+        let is_taken = others.any(|(other, edge)| {
+            let one_name = self.names.get(other) == Some(&plan.name);
+            one_name && !is_given(other) && !edge.plan.is_in_namespace_of(plan)
+        });
+        if is_taken { plan.name_apart() } else { plan.name.clone() }
     }
 
     /// What the devices that are not hooked wait for.
@@ -95,7 +144,7 @@ impl Service {
         let now = Instant::now();
         let mut waiting = Waiting::Nothing;
         for (_, crossing) in discovered.unhooked() {
-            match discovered.rule.judge(crossing, now) {
+            match discovered.judge(crossing, now) {
                 Verdict::Edge(plan) if !self.is_named(&plan) => return Waiting::ToBeHooked,
                 Verdict::Early => waiting = Waiting::ForNamespace,
                 Verdict::Edge(_) | Verdict::Ignored => {}
@@ -115,7 +164,7 @@ impl Service {
         let Some(discovered) = &self.discovered else { return };
         let wanted: Vec<(Key, EdgePlan, Option<Instant>)> = discovered
             .unhooked()
-            .filter_map(|(key, crossing)| match discovered.rule.judge(crossing, now) {
+            .filter_map(|(key, crossing)| match discovered.judge(crossing, now) {
                 Verdict::Edge(plan) if !self.is_named(&plan) => {
                     let news = !discovered.old.contains(key);
                     Some((*key, *plan, news.then_some(crossing.noticed)))
@@ -145,7 +194,8 @@ impl Service {
     }
 
     /// Inside if that is possible, else on the host side alone.
-    pub(super) fn hook_found(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
+    pub(super) fn hook_found(&mut self, mut plan: EdgePlan) -> Result<EdgeId, Error> {
+        plan.name = self.name_for(None, &plan);
         let name = plan.name.clone();
         let id = self.engine.attach_or_degrade(plan)?;
         self.hooked_as(id, name);
@@ -190,10 +240,15 @@ impl Discovered {
     /// Where an edge would be hooked if it were found now.
     pub(super) fn plan_for(&self, id: EdgeId) -> Option<EdgePlan> {
         let (key, _) = self.hooked.iter().find(|(_, hooked)| **hooked == id)?;
-        match self.rule.judge(self.known.get(key)?, Instant::now()) {
+        match self.judge(self.known.get(key)?, Instant::now()) {
             Verdict::Edge(plan) => Some(*plan),
             Verdict::Ignored | Verdict::Early => None,
         }
+    }
+
+    fn judge(&self, crossing: &Crossing, now: Instant) -> Verdict {
+        let patience = if self.old.contains(&crossing.key) { EARLY } else { Duration::ZERO };
+        self.rule.judge(crossing, now + patience)
     }
 
     /// An edge has no hooks any more: its device is to be hooked anew.
@@ -208,14 +263,20 @@ impl Discovered {
         })
     }
 
-    /// What is known of a device now; answers the edge that it is.
-    fn learn(&mut self, crossing: Crossing) -> Option<EdgeId> {
+    /// What is known of a device now; answers what that means for the edge that it is.
+    fn learn(&mut self, crossing: Crossing) -> Option<News> {
         let key = crossing.key;
-        self.known.insert(key, crossing);
+        let before = self.known.insert(key, crossing);
         if let Some(refusal) = self.refused.get_mut(&key) {
             refusal.again = true;
         }
-        self.hooked.get(&key).copied()
+        let is_elsewhere = before.is_some_and(|before| has_moved(&before, &self.known[&key]));
+        if !is_elsewhere {
+            return self.hooked.get(&key).copied().map(News::Changed);
+        }
+        let id = self.hooked.remove(&key)?;
+        self.old.insert(key);
+        Some(News::Moved(id))
     }
 
     /// A device is gone; answers the edge that it was.
@@ -224,5 +285,20 @@ impl Discovered {
         self.refused.remove(key);
         self.old.remove(key);
         self.hooked.remove(key)
+    }
+}
+
+/// Whether a device leads to another namespace than before, as far as that is known.
+fn has_moved(before: &Crossing, now: &Crossing) -> bool {
+    fn differ<T: PartialEq>(before: Option<T>, now: Option<T>) -> bool {
+        before.zip(now).is_some_and(|(before, now)| before != now)
+    }
+    let namespace = |crossing: &Crossing| crossing.namespace.as_ref().map(|there| there.inode);
+    let pod = |crossing: &Crossing| crossing.pod.as_ref().map(|device| device.ifindex);
+    // Where the file tells, the id may be another one and lead there all the same.
+    match (namespace(before), namespace(now)) {
+        (Some(before), Some(now)) if before != now => true,
+        (Some(_), Some(_)) => differ(pod(before), pod(now)),
+        _ => differ(before.nsid, now.nsid) || differ(pod(before), pod(now)),
     }
 }

@@ -8,7 +8,8 @@ use net_sys::survey::Key;
 use super::{Service, discovered::Waiting};
 use crate::{
     command::Command,
-    error::Error,
+    error::{Error, SiteError},
+    home::{home, settle_here},
     hook::remove_recorded,
     named::{self, Found},
     pins::unpin,
@@ -28,16 +29,26 @@ impl Service {
         for plan in named {
             let name = plan.name.clone();
             let id = match self.adopt(&plan, &mut left) {
-                Some(id) => id,
+                Some(id) => {
+                    self.rename(id, &name);
+                    id
+                }
                 None => self.hook_named(plan)?,
             };
             self.named.insert(name, id);
         }
         let mut adopted: Vec<(Key, EdgeId)> = Vec::new();
         for (key, plan) in &found {
-            adopted.extend(self.adopt(plan, &mut left).map(|id| (*key, id)));
+            let Some(id) = self.adopt(plan, &mut left) else { continue };
+            // The other one of that name is perhaps still to be taken up.
+            if self.names.get(&id) != Some(&plan.name_apart()) {
+                let name = self.name_for(Some(id), plan);
+                self.rename(id, &name);
+            }
+            adopted.push((*key, id));
         }
         self.let_go(left)?;
+        self.tell_lane();
         self.note_hooked(&adopted);
         adopted.iter().for_each(|(_, id)| self.improve(*id));
         // Ready means that everything is hooked that could be.
@@ -45,6 +56,20 @@ impl Service {
             self.hook_some(Instant::now());
         }
         Ok(())
+    }
+
+    /// Hooks that were taken up stay as an earlier process attached them.
+    fn tell_lane(&self) {
+        let hooks = self.engine.edges().values().flat_map(|edge| &edge.hooks);
+        let other = hooks.filter(|hook| hook.lane() != self.engine.lane()).count();
+        if other > 0 {
+            tracing::warn!(
+                event = "config.unused",
+                settings = "attach",
+                hooks = other,
+                "Hooks stay as an earlier run attached them; to change that, run `fathom flows detach` first"
+            );
+        }
     }
 
     /// Hooks an edge as its flag says.
@@ -129,7 +154,6 @@ impl Service {
         }
         let EdgeRecord { id, identity, .. } = left.swap_remove(at);
         self.names.insert(id, identity.name.as_str().to_owned());
-        self.rename(id, &plan.name);
         Some(id)
     }
 
@@ -154,11 +178,23 @@ impl Service {
     /// Lets recorded edges go that nobody wants or whose device is gone.
     fn let_go(&mut self, left: Vec<EdgeRecord>) -> Result<(), Error> {
         let Some(pins) = self.pins.clone() else { return Ok(()) };
+        let home = home(self.engine.ledger().pages());
         for record in left {
-            remove_recorded(&record, &pins)
-                .map_err(|source| Error::Edge { edge: record.identity.name.to_string(), source })?;
-            self.engine.abandon_recorded(record.id)?;
             let name = record.identity.name.as_str();
+            match remove_recorded(&record, &pins, home) {
+                Ok(_) => self.engine.abandon_recorded(record.id)?,
+                // Its filters count on, into a place that nobody else may get.
+                Err(error @ SiteError::Unreachable { .. }) => {
+                    tracing::warn!(
+                        event = "edge.left",
+                        edge = name,
+                        %error,
+                        "An edge of an earlier run counts on"
+                    );
+                    continue;
+                }
+                Err(source) => return Err(Error::Edge { edge: name.to_owned(), source }),
+            }
             tracing::info!(
                 event = "edge.detached",
                 edge = name,
@@ -171,7 +207,7 @@ impl Service {
                 unpin(&path)?;
             }
         }
-        Ok(())
+        settle_here(&mut self.engine.tables().pages()?)
     }
 
     /// Notes and tells that an edge is hooked.

@@ -10,6 +10,7 @@ use flow_model::{
 use super::Service;
 use crate::{
     degradation::Degradation,
+    discover::SurveyThread,
     engine::{Edge, Moved},
     error::Error,
     plan::EdgePlan,
@@ -19,12 +20,16 @@ impl Service {
     /// Brings hooks and devices together again, whatever was not noticed meanwhile.
     pub(super) fn resync(&mut self) {
         self.last_resync = Instant::now();
+        self.survey.iter().for_each(SurveyThread::look_again);
+        self.engine.learn_names();
         // First, because a hook that moves begins a new comparison.
         self.check_interfaces();
         self.count_bypassed();
+        self.look_at_pins();
         self.retry_refused();
         self.renew_named();
         self.mend_hooks();
+        self.tell_overtaken();
         self.improve_all();
     }
 
@@ -39,6 +44,32 @@ impl Service {
         }
     }
 
+    /// Tells when somebody removed what was to outlive the process.
+    fn look_at_pins(&self) {
+        if self.pins.is_none() || self.engine.is_pinned() {
+            return;
+        }
+        if let Some(suppressed) = self.limit.admit("pins.gone", "", Instant::now()) {
+            tracing::warn!(
+                event = "pins.gone",
+                suppressed,
+                "Pins were removed: counts end with this process; restart it to pin anew"
+            );
+        }
+    }
+
+    /// Tells of edges before whose hooks somebody put a program that may keep packets from
+    /// them.
+    pub(super) fn tell_overtaken(&mut self) {
+        for id in self.engine.look_at_chains() {
+            let edge = self.engine.edges().get(&id);
+            if edge.and_then(Edge::degradation) == Some(Degradation::BehindForeignFilter) {
+                let name = self.names.get(&id).cloned().unwrap_or_default();
+                self.tell_degraded(&name, Degradation::BehindForeignFilter);
+            }
+        }
+    }
+
     /// Puts hooks back that somebody removed: on the host side where that is possible,
     /// which the pod can't reach.
     fn mend_hooks(&mut self) {
@@ -50,13 +81,16 @@ impl Service {
                 degraded: Some(Degradation::Tampered),
                 ..edge.plan.clone()
             });
+            // Up to the look at interfaces, with which this resync began.
+            let gap = edge.checks[direction as usize].map(|check| check.unseen());
             self.tell_degraded(&plan.name, Degradation::Tampered);
+            self.tell_missed(id, direction, gap.unwrap_or_default());
             self.move_hook(id, direction, plan);
         }
     }
 
     /// Counts what goes around receive hooks on the host side.
-    fn count_bypassed(&mut self) {
+    pub(super) fn count_bypassed(&mut self) {
         for (id, around) in self.engine.check_bypass() {
             self.tally.bypassed += around;
             let Counts { packets, bytes } = around;
@@ -77,7 +111,10 @@ impl Service {
 
     fn improve_all(&mut self) {
         let ids: Vec<EdgeId> = self.engine.edges().keys().copied().collect();
-        ids.into_iter().for_each(|id| self.improve(id));
+        for id in ids {
+            self.name_again(id);
+            self.improve(id);
+        }
     }
 
     /// Gives the hooks of a degraded edge the places that discovery has for them now.
@@ -90,7 +127,8 @@ impl Service {
                 return;
             }
         }
-        self.rename(id, &plan.name);
+        let name = self.name_for(Some(id), &plan);
+        self.rename(id, &name);
     }
 
     /// Where discovery would hook a degraded edge now, if nothing is in its way.
@@ -126,6 +164,22 @@ impl Service {
             "A hook has another place"
         );
         true
+    }
+
+    /// Counts what passed a device while its hook was taken away.
+    fn tell_missed(&mut self, id: EdgeId, direction: Direction, gap: Counts) {
+        self.tally.missed[direction as usize] += gap;
+        if let Some(suppressed) = self.limit.admit("edge.missed", "tampered", Instant::now()) {
+            tracing::warn!(
+                event = "edge.missed",
+                edge = self.names.get(&id).map_or("", String::as_str),
+                direction = direction.as_str(),
+                packets = gap.packets,
+                bytes = gap.bytes,
+                suppressed,
+                "A hook was taken away; what passed meanwhile was not counted"
+            );
+        }
     }
 
     fn move_failed(&mut self, id: EdgeId, name: &str, error: &Error) {

@@ -13,9 +13,10 @@ use net_sys::Survey;
 use super::Service;
 use crate::{
     command::Command,
+    degradation::Degradation,
     discover::{EARLY, Rule, Verdict},
-    document::Document,
-    engine::Closed,
+    document::{Document, Note},
+    engine::{Closed, Edge},
     error::Error,
     measure::Measured,
     named,
@@ -38,9 +39,10 @@ impl Service {
         }
         let settings = self.config.settings();
         let rule = Rule::of(settings)?;
+        let crossings = Survey::open(&settings.netns_dir)?.scan()?;
         // Nothing is waited for: a namespace without a file now is hooked on this side.
         let settled = Instant::now() + EARLY;
-        for crossing in Survey::open(&settings.netns_dir)?.scan()? {
+        for crossing in crossings {
             let Verdict::Edge(mut plan) = rule.judge(&crossing, settled) else { continue };
             if self.is_named(&plan) {
                 continue;
@@ -70,9 +72,14 @@ impl Service {
                 break;
             }
         }
+        let mut notes = self.notes();
+        let xdp = self.engine.has_xdp();
         let stopped = monotonic();
         let closed: BTreeMap<EdgeId, Closed> = self.engine.detach_all()?.into_iter().collect();
         self.close_epoch(Due::Regular)?;
+        if self.engine.tables().events(Event::GsoHeaders)? > 0 {
+            notes.push(Note::GsoHeaders);
+        }
         let rows = self.rows.take().unwrap_or_else(|| Rows::new(LIMIT));
         let tables = self.engine.tables();
         let measured = Measured {
@@ -86,8 +93,23 @@ impl Service {
             closed: &closed,
             early_drains: Cause::ALL.into_iter().map(|cause| self.tally.earlies(cause)).sum(),
             lost_events: tables.events(Event::LostNotice)?,
-            notes: (!self.refused.is_empty()).then_some("edges_refused").into_iter().collect(),
+            notes,
+            xdp,
         };
         Ok(measured.document())
+    }
+
+    /// What the hooks have to tell, while they are there.
+    fn notes(&mut self) -> Vec<Note> {
+        self.count_bypassed();
+        self.tell_overtaken();
+        let degraded: Vec<_> = self.engine.edges().values().filter_map(Edge::degradation).collect();
+        let notes = [
+            (Note::EdgesRefused, !self.refused.is_empty()),
+            (Note::HostEgress, degraded.contains(&Degradation::HostEgress)),
+            (Note::BehindForeignFilter, degraded.contains(&Degradation::BehindForeignFilter)),
+            (Note::Bypassed, !self.tally.bypassed.is_zero()),
+        ];
+        notes.into_iter().filter(|(_, holds)| *holds).map(|(note, _)| note).collect()
     }
 }

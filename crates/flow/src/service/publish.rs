@@ -59,8 +59,7 @@ impl Service {
     /// Adds up what became of dumps, also of those before a reload.
     pub(super) fn count_dumps(&mut self) {
         let [written, failed] = self.dumper.as_ref().map_or([0; 2], Dumper::take_results);
-        self.tally.dumped += written;
-        self.tally.dump_failed += failed;
+        self.tally.dumps(written, failed);
     }
 
     fn report_laws(&self, snapshot: &Snapshot) {

@@ -4,8 +4,13 @@ use super::{Service, beat_limit, dumper};
 use crate::config::Config;
 
 impl Service {
-    /// Puts into force what can change; tells what can't.
+    /// Puts into force what can change; tells what can't. Edges that contradict each other
+    /// change nothing.
     pub(super) fn reload(&mut self, new: Config) {
+        if let Err(error) = new.check_edges() {
+            tracing::error!(event = "config.rejected", %error, "Settings are not changed");
+            return;
+        }
         let (config, waiting) = self.config.with_reloadable(new);
         if !waiting.is_empty() {
             tracing::warn!(

@@ -1,6 +1,7 @@
 //! A whole service inside a node of its own, turned by hand.
 
 mod life;
+mod moved;
 mod named;
 mod once;
 mod places;
@@ -48,7 +49,11 @@ impl Files {
     }
 
     fn add(&mut self, pod: &Where) {
-        let target = self.folder.path().join(pod.name());
+        self.add_as(pod, pod.name());
+    }
+
+    fn add_as(&mut self, pod: &Where, name: &str) {
+        let target = self.folder.path().join(name);
         fs::write(&target, "").unwrap();
         mount_bind(pod.path(), &target).unwrap();
         self.mounted.push(target);

@@ -48,6 +48,8 @@ fn pins_are_shown_and_removed_with_everything_counted_until_then() {
             assert_eq!((seen.edges.len(), seen.links.len()), (1, 2), "{attach:?}");
             assert!(seen.links.iter().all(|link| link.attached), "{attach:?}: {:?}", seen.links);
             assert_eq!(seen.writer_pid, None);
+            assert!(ledger.fill_percent > 0.0 && ledger.fill_percent < 5.0, "{ledger:?}");
+            assert!(seen.to_string().contains("the kernel counts by itself"), "{seen}");
             assert!(seen.maps.iter().all(|map| map.bytes.is_some_and(|bytes| bytes > 0)));
 
             let detached = detach(&path, false).unwrap();
@@ -68,6 +70,97 @@ fn pins_are_shown_and_removed_with_everything_counted_until_then() {
     }
 }
 
+/// Filters are of the namespace that the agent ran in, wherever `detach` is run.
+#[test]
+#[ignore = "root: loads programs"]
+fn hooks_are_removed_from_any_namespace_or_their_pins_stay() {
+    let (node, bpffs) = (Node::build(), Bpffs::mount());
+    let pins = PinDir::make(&bpffs.path().join("flows")).unwrap();
+    leave_counting(&node, &pins, Attach::Clsact);
+    let elsewhere = testkit::Namespace::create("fe").unwrap();
+    elsewhere
+        .place()
+        .run(|| {
+            let settle = |inode| {
+                let tables = Tables::open(pins.path(), any_sizes).unwrap();
+                tables.pages().unwrap().store(Region::Control, crate::home::HOME, inode);
+            };
+            settle(1);
+            let refused = detach(pins.path(), false).unwrap_err();
+            assert_eq!(refused.exit(), Exit::Unavailable);
+            assert!(refused.to_string().contains("nsenter"), "{refused}");
+            assert_eq!(pins.pinned_links().len(), 2, "they are known again by these");
+
+            settle(node.node.place().inode().unwrap());
+            let seen = status(pins.path()).unwrap();
+            assert!(seen.links.iter().all(|link| link.attached), "{:?}", seen.links);
+            assert_eq!(detach(pins.path(), false).unwrap().links, 2);
+        })
+        .unwrap();
+    node.inside(|| {
+        let ifindex = node.plan(EdgeHooks::Host).site(Direction::Tx).ifindex;
+        let mut clsact = net_sys::clsact::Clsact::open().unwrap();
+        assert_eq!(clsact.qdisc(ifindex).unwrap(), None, "nothing is left");
+    });
+}
+
+/// What was not there is not said to be removed.
+#[test]
+#[ignore = "root: loads programs"]
+fn hooks_that_went_with_their_device_are_not_counted() {
+    for attach in [Attach::Tcx, Attach::Clsact] {
+        let (node, bpffs) = (Node::build(), Bpffs::mount());
+        let pins = PinDir::make(&bpffs.path().join("flows")).unwrap();
+        leave_counting(&node, &pins, attach);
+        node.inside(|| {
+            testkit::Device::named(node.node.place(), "host0").remove().unwrap();
+            let detached = detach(pins.path(), false).unwrap();
+            assert_eq!((detached.links, detached.ledger_removed), (0, true), "{attach:?}");
+        });
+    }
+}
+
+/// The ledger can't be read, and hooks are known all the same.
+#[test]
+#[ignore = "root: loads programs"]
+fn hooks_on_damaged_maps_are_removed_as_far_as_they_are_known() {
+    for attach in [Attach::Tcx, Attach::Clsact] {
+        let (node, bpffs) = (Node::build(), Bpffs::mount());
+        let pins = PinDir::make(&bpffs.path().join("flows")).unwrap();
+        leave_counting(&node, &pins, attach);
+        fs::remove_file(pins.path().join("maps/control")).unwrap();
+        node.inside(|| {
+            let error = detach(pins.path(), false).unwrap_err();
+            assert_eq!(error.exit(), Exit::Unavailable);
+            assert!(error.to_string().contains("2 hooks are removed"), "{attach:?}: {error}");
+            assert!(error.to_string().contains("rm -r"), "{error}");
+            assert_eq!(pins.pinned_links(), []);
+            for direction in Direction::ALL {
+                let plan = node.plan(EdgeHooks::Host);
+                let site = plan.site(direction);
+                assert_eq!(net_sys::tcx::query(site.ifindex, site.hook).unwrap(), []);
+                let mut clsact = net_sys::clsact::Clsact::open().unwrap();
+                assert!(clsact.filters(site.ifindex, site.hook).unwrap().is_empty());
+            }
+        });
+    }
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn what_somebody_else_has_beside_our_pins_stays_and_is_told() {
+    let (node, bpffs) = (Node::build(), Bpffs::mount());
+    let pins = PinDir::make(&bpffs.path().join("flows")).unwrap();
+    leave_counting(&node, &pins, Attach::Auto);
+    fs::create_dir(pins.path().join("theirs")).unwrap();
+    node.inside(|| {
+        let detached = detach(pins.path(), false).unwrap();
+        assert_eq!((detached.links, detached.left.as_deref()), (2, Some(pins.path())));
+        assert!(detached.to_string().contains("not ours"), "{detached}");
+        assert!(pins.path().join("theirs").exists());
+    });
+}
+
 #[test]
 #[ignore = "root: loads programs"]
 fn a_ledger_that_is_kept_goes_on_with_its_counts() {
@@ -78,6 +171,8 @@ fn a_ledger_that_is_kept_goes_on_with_its_counts() {
     node.inside(|| {
         let [_, received] = detach(pins.path(), true).unwrap().packets.unwrap();
         assert_eq!(fs::read_dir(pins.links()).unwrap().count(), 0);
+        let kept = status(pins.path()).unwrap().to_string();
+        assert!(kept.contains("nothing is counted"), "{kept}");
         let sizes = config(&[]).sizes(1);
         let lane = host::lane(Attach::Auto).unwrap();
         let engine = start(sizes, Settings::default(), Some(&pins), lane, &mut ()).unwrap().engine;

@@ -32,6 +32,8 @@ pub struct Link {
     pub lower_up: bool,
     /// Whether it is a loopback device.
     pub loopback: bool,
+    /// Whether an XDP program sees what arrives before anybody else.
+    pub xdp: bool,
     /// Counters, where the message carries them.
     pub counters: Option<Counters64>,
 }
@@ -81,6 +83,7 @@ impl Link {
                 self.link_netnsid = Nsid::new(attribute.i32("namespace of the other side")?);
             }
             libc::IFLA_LINKINFO => self.kind = kind(attribute.nested())?,
+            libc::IFLA_XDP => self.xdp = has_xdp(attribute.nested())?,
             libc::IFLA_STATS64 => self.counters = Some(Counters64::parse(attribute.payload)?),
             _ => {}
         }
@@ -103,6 +106,16 @@ fn index(attribute: &Attribute<'_>, what: &'static str) -> Result<Option<u32>, P
     attribute.u32(what).map(|index| (index != 0).then_some(index))
 }
 
+fn has_xdp(attributes: Attributes<'_>) -> Result<bool, ParseError> {
+    for attribute in attributes {
+        let attribute = attribute?;
+        if attribute.kind == IFLA_XDP_ATTACHED {
+            return Ok(attribute.payload.first().is_some_and(|mode| *mode != 0));
+        }
+    }
+    Ok(false)
+}
+
 fn kind(attributes: Attributes<'_>) -> Result<Option<String>, ParseError> {
     for attribute in attributes {
         let attribute = attribute?;
@@ -112,6 +125,9 @@ fn kind(attributes: Attributes<'_>) -> Result<Option<String>, ParseError> {
     }
     Ok(None)
 }
+
+/// How an XDP program is attached; 0 says that there is none.
+const IFLA_XDP_ATTACHED: u16 = 2;
 
 /// Length of `struct ifinfomsg`.
 pub(super) const HEADER: usize = 16;

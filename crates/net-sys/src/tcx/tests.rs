@@ -30,6 +30,14 @@ fn this_kernel_has_tcx() {
 }
 
 #[test]
+#[ignore = "root: asks for BPF programs"]
+fn a_program_is_known_by_its_name() {
+    let next = program(NEXT);
+    let id = program_id(next.as_fd()).unwrap();
+    assert_eq!(crate::bpf::program_name(id).unwrap(), "verdict");
+}
+
+#[test]
 #[ignore = "root: attaches BPF programs"]
 fn one_program_serves_both_hooks() {
     let namespace = Namespace::create("both").unwrap();

@@ -128,6 +128,28 @@ fn the_end_leaves_hooks_or_nothing_as_it_was_told() {
     }
 }
 
+/// What nobody could take up again is not left behind, whoever removed its pins.
+#[test]
+#[ignore = "root: loads programs"]
+fn hooks_whose_pins_are_gone_end_with_the_process() {
+    for lane in ["tcx", "clsact"] {
+        let (node, bpffs) = (Node::build(), crate::testing::Bpffs::mount());
+        let path = bpffs.path().join("flows");
+        let pins = path.display().to_string();
+        node.inside(|| {
+            let flags = ["--discover", "off", "--pod-edge", "host0=a", "--bpf-pin-dir", &pins];
+            let agent = Agent::try_start(&[&flags[..], &["--attach", lane]].concat()).unwrap();
+            assert!(agent.service.engine.is_pinned());
+            fs::remove_dir_all(&path).unwrap();
+            assert!(!agent.service.engine.is_pinned());
+            let ifindex = agent.service.engine.edges()[&agent.only_edge()].plan.host_ifindex;
+            agent.end();
+            let qdisc = net_sys::clsact::Clsact::open().unwrap().qdisc(ifindex).unwrap();
+            assert_eq!(qdisc, None, "{lane}");
+        });
+    }
+}
+
 #[test]
 #[ignore = "root: loads programs"]
 fn a_second_writer_waits_and_then_gives_up() {

@@ -59,7 +59,9 @@ fn a_reload_adds_named_edges_and_lets_others_go() {
         assert_eq!(reload(&mut agent, "host0=a,host2=b"), ["a", "b"]);
         assert_eq!(reload(&mut agent, "host2=b"), ["b"]);
         assert_eq!(agent.edges("draining", "none"), 1);
+        let before = agent.service.config.settings().pod_edge.clone();
         assert_eq!(reload(&mut agent, "host2=b,host2=c"), ["b"], "one device twice: no change");
+        assert_eq!(agent.service.config.settings().pod_edge, before, "of any setting");
         assert_eq!(reload(&mut agent, "host2=b,nosuch=c"), ["b"]);
         assert_eq!(agent.edges("refused", "device_gone"), 1);
         assert_eq!(reload(&mut agent, "host2=b"), ["b"]);

@@ -8,7 +8,10 @@ use testkit::proc::{wait_for, wait_until};
 use tower::ServiceExt as _;
 
 use super::{shown::has_the_raw_families, *};
-use crate::{Controls, System, document::Document};
+use crate::{
+    Controls, System,
+    document::{Document, InterfaceLaw},
+};
 
 fn ask(routes: &Router, target: &str) -> serde_json::Value {
     let request = Request::get(target).body(Body::empty()).unwrap();
@@ -91,7 +94,7 @@ fn a_measurement_ends_by_itself_and_pins_nothing() {
             measured(&["--duration", "500ms", "--pod-edge", "host0=a", "--bpf-pin-dir", &flag]);
         assert!(document.window.duration_ns >= 500_000_000, "{}", document.window.duration_ns);
         assert!(document.window.epochs >= 3, "{}", document.window.epochs);
-        assert_eq!((document.audit.interface_law, document.hooks.len()), ("ok", 2));
+        assert_eq!((document.audit.interface_law, document.hooks.len()), (InterfaceLaw::Ok, 2));
         assert!(!pins.exists());
     });
 }
@@ -112,5 +115,35 @@ fn an_edge_that_a_measurement_can_not_have_is_noted() {
         assert_eq!(document.audit.notes, Vec::<&str>::new());
         assert_eq!(document.hooks.len(), 4);
         files.remove(second.place());
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn hooks_that_may_miss_packets_are_noted() {
+    let (node, files) = (Node::build(), Files::new());
+    node.inside(|| {
+        let found = ["--discover", "on", "--netns-dir", files.path(), "--duration", "200ms"];
+        assert_eq!(measured(&found).audit.notes, ["host_egress"]);
+        forbid_everything(&node);
+        let clsact = ["--attach", "clsact", "--edge-hooks", "host"];
+        let notes = measured(&[&found[..], &clsact[..]].concat()).audit.notes;
+        assert!(notes.contains(&"behind_foreign_filter"), "{notes:?}");
+        testkit::Device::named(node.node.place(), "host0").remove().unwrap();
+        assert_eq!(measured(&found).audit.notes, ["no_edges"]);
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn a_measurement_dumps_each_of_its_epochs() {
+    let (node, folder) = (Node::build(), tempfile::tempdir().unwrap());
+    let dumps = folder.path().display().to_string();
+    node.inside(|| {
+        let flags = ["--pod-edge", "host0=a", "--duration", "700ms", "--dump-keep", "100"];
+        let flags = [&flags[..], &["--dump-bpf-maps", "true", "--dump-dir", &dumps]].concat();
+        let document = measured(&flags);
+        let written = fs::read_dir(folder.path()).unwrap().count() as u64;
+        assert_eq!(written, document.window.epochs, "the last one as well");
     });
 }

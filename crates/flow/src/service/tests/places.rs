@@ -1,5 +1,7 @@
 //! Where edges are hooked, and how a degraded one becomes whole.
 
+use std::os::fd::AsFd;
+
 use flow_model::flow::{Counts, Direction};
 use net_sys::{Route, tcx};
 
@@ -205,6 +207,93 @@ fn a_hook_put_back_on_the_host_side_leaves_the_other_where_it_is() {
             let hook = edge.hooks[direction as usize].site();
             assert_eq!(edge.plan.site(direction), hook, "{direction:?} is checked at its hook");
         }
+        agent.end();
+    });
+}
+
+/// Up to the resync that puts it back, a hook that was taken away sees nothing.
+#[test]
+#[ignore = "root: loads programs"]
+fn what_passes_while_a_hook_is_taken_away_is_said_to_be_missed() {
+    let (node, mut files) = (Node::build(), Files::new());
+    files.add(node.pod.place());
+    node.inside(|| {
+        let mut agent = Agent::start(&["--attach", "clsact", "--netns-dir", files.path()]);
+        agent.service.resync();
+        tc(node.node.place(), "filter del dev host0 ingress");
+        let before = agent.drained().node[0].skb;
+        speak(node.pod.place(), 100);
+        agent.service.resync();
+        let missed = agent.service.tally.missed[Direction::Tx as usize];
+        assert!((100..110).contains(&missed.packets) && missed.bytes >= 10_000, "{missed:?}");
+        assert_eq!(agent.service.tally.missed[Direction::Rx as usize], Counts::ZERO);
+        let counted = agent.drained().node[0].skb.saturating_sub(before);
+        assert!(counted.packets < 10, "the others were not counted: {counted:?}");
+        agent.service.resync();
+        assert_eq!(agent.service.tally.missed[Direction::Tx as usize], missed, "told once");
+        agent.end();
+    });
+}
+
+/// A program of somebody else that lets everything pass, at either kind of hook.
+fn foreign_file(folder: &Path) -> PathBuf {
+    let (source, object) = (folder.join("next.c"), folder.join("next.o"));
+    let text = "__attribute__((section(\"xdp\"), used)) int pass(void *ctx) { return 2; }\n\
+                __attribute__((section(\"tcx/ingress\"), used)) int theirs(void *skb) { return -1; }\n\
+                __attribute__((section(\"license\"), used)) char terms[] = \"GPL\";\n";
+    fs::write(&source, text).unwrap();
+    let clang = Tool::new("clang").args(["-O2", "-g", "-target", "bpf", "-c", "-o"]);
+    clang.arg(&object).arg(&source).succeed(PATIENCE).unwrap();
+    object
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn an_xdp_program_on_a_hooked_device_is_seen() {
+    let (node, folder) = (Node::build(), tempfile::tempdir().unwrap());
+    let file = foreign_file(folder.path()).display().to_string();
+    node.inside(|| {
+        let agent = Agent::start(&["--discover", "off", "--pod-edge", "host0=a"]);
+        assert!(!agent.service.engine.has_xdp());
+        let attach = format!("link set dev host0 xdpgeneric obj {file} sec xdp");
+        node.node.place().ip(attach.split(' ')).unwrap();
+        assert!(agent.service.engine.has_xdp());
+        agent.end();
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn an_edge_is_degraded_while_somebody_elses_program_runs_before_its_hook() {
+    let (node, folder) = (Node::build(), tempfile::tempdir().unwrap());
+    node.inside(|| {
+        let file = foreign_file(folder.path());
+        let object = libbpf_rs::ObjectBuilder::default().open_file(file).unwrap().load().unwrap();
+        let foreign = object.progs().find(|program| program.name() == "theirs").unwrap();
+        let flags = ["--attach", "tcx", "--discover", "off", "--pod-edge", "host0=a"];
+        let mut agent = Agent::start(&flags);
+        let degraded = |agent: &mut Agent| {
+            agent.service.resync();
+            agent.drained();
+            agent.edges("degraded", "behind_foreign_filter")
+        };
+        let ifindex = Route::open().unwrap().link("host0", None).unwrap().ifindex;
+        let attach =
+            |hook, order| tcx::TcxLink::attach(foreign.as_fd(), ifindex, hook, order).unwrap();
+        assert_eq!(degraded(&mut agent), 0);
+        let behind = attach(tcx::Hook::Ingress, tcx::Order::Last);
+        assert_eq!(degraded(&mut agent), 0, "what runs later keeps nothing from ours");
+        drop(behind);
+        let first = attach(tcx::Hook::Ingress, tcx::Order::First);
+        assert_eq!(degraded(&mut agent), 1);
+        drop(first);
+        assert_eq!(degraded(&mut agent), 0, "it is the first again");
+        let leaving = attach(tcx::Hook::Egress, tcx::Order::First);
+        assert_eq!(degraded(&mut agent), 0, "what leaves is counted behind all others");
+        drop(leaving);
+        let other = Agent::start(&flags);
+        assert_eq!(degraded(&mut agent), 0, "another fathom is in nobody's way");
+        other.end();
         agent.end();
     });
 }
