@@ -163,7 +163,7 @@ impl Connection {
 
     fn enter(&mut self, epoch: u64) {
         if self.epoch != epoch {
-            self.before = self.before.and(self.now);
+            self.before = self.before.or(self.now);
             (self.now, self.epoch) = (Ends::default(), epoch);
         }
     }
@@ -180,12 +180,12 @@ impl Connection {
     }
 
     const fn ended(&self) -> bool {
-        self.before.and(self.now).complete()
+        self.before.or(self.now).complete()
     }
 }
 
 impl Ends {
-    const fn and(self, other: Self) -> Self {
+    const fn or(self, other: Self) -> Self {
         let [low, high] = self.fins;
         Self {
             fins: [low || other.fins[0], high || other.fins[1]],
