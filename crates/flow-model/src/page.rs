@@ -94,6 +94,9 @@ pub mod control {
     pub const REBUILDING: usize = 14;
     /// First of four counts of recovered epochs: redrained, replayed, cleared, foreign.
     pub const RECOVERED: usize = 15;
+    /// Inode of the network namespace in which the driver hooks the node's devices; 0 if
+    /// nobody noted it. The last word, since what is before it grows.
+    pub const HOME: usize = super::CONTROL_WORDS - 1;
 }
 
 /// Access to the surviving memory, one word at a time.

@@ -4,17 +4,14 @@
 //! run anywhere.
 
 use flow_bpf::SharedPages;
-use flow_model::page::{CONTROL_WORDS, Pages as _, Region};
+use flow_model::page::{Pages as _, Region, control};
 use net_sys::Netns;
 
 use crate::error::{Error, SiteError};
 
-/// The last word of the control page, of which the ledger uses the first few.
-pub(crate) const HOME: usize = CONTROL_WORDS - 1;
-
 /// Inode of the namespace in which hooks were made; 0 if nobody noted it.
 pub(crate) fn home(pages: &SharedPages) -> u64 {
-    pages.load(Region::Control, HOME)
+    pages.load(Region::Control, control::HOME)
 }
 
 /// Notes that hooks are made in the namespace of the process.
@@ -23,11 +20,11 @@ pub(crate) fn settle_here(pages: &mut SharedPages) -> Result<(), Error> {
         edge: "own namespace".into(),
         source: SiteError::Netns(source),
     })?;
-    pages.store(Region::Control, HOME, own.inode());
+    pages.store(Region::Control, control::HOME, own.inode());
     Ok(())
 }
 
 /// Other maps know what these did.
 pub(crate) fn carry(from: &SharedPages, to: &mut SharedPages) {
-    to.store(Region::Control, HOME, home(from));
+    to.store(Region::Control, control::HOME, home(from));
 }

@@ -83,7 +83,7 @@ fn hooks_are_removed_from_any_namespace_or_their_pins_stay() {
         .run(|| {
             let settle = |inode| {
                 let tables = Tables::open(pins.path(), any_sizes).unwrap();
-                tables.pages().unwrap().store(Region::Control, crate::home::HOME, inode);
+                tables.pages().unwrap().store(Region::Control, control::HOME, inode);
             };
             settle(1);
             let refused = detach(pins.path(), false).unwrap_err();
