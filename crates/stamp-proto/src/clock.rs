@@ -1,0 +1,57 @@
+//! Two kinds of time that are never mixed.
+//!
+//! Wall time is what two machines compare; it steps and is slewed. Monotonic time is
+//! what one machine measures durations with. Each is nanoseconds since its own epoch,
+//! and differences are plain signed nanoseconds.
+
+/// Nanoseconds since 1970-01-01 00:00:00 UTC; leap seconds are not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct WallTime(i64);
+
+impl WallTime {
+    /// The time `ns` nanoseconds after the start of 1970.
+    pub const fn from_ns(ns: i64) -> Self {
+        Self(ns)
+    }
+
+    /// Nanoseconds since the start of 1970.
+    pub const fn as_ns(self) -> i64 {
+        self.0
+    }
+
+    /// This time, moved by `ns`, at the ends of what can be told held there.
+    pub const fn shifted(self, ns: i64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+
+    /// Nanoseconds from `earlier` to this time, negative when it is the later one.
+    pub const fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Nanoseconds since the machine was started, never set and never going back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MonoTime(i64);
+
+impl MonoTime {
+    /// The time `ns` nanoseconds after the epoch of the clock.
+    pub const fn from_ns(ns: i64) -> Self {
+        Self(ns)
+    }
+
+    /// Nanoseconds since the epoch of the clock.
+    pub const fn as_ns(self) -> i64 {
+        self.0
+    }
+
+    /// The time `ns` nanoseconds later.
+    pub const fn after(self, ns: i64) -> Self {
+        Self(self.0.saturating_add(ns))
+    }
+
+    /// Nanoseconds from `earlier` to this time, negative when it is the later one.
+    pub const fn since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
