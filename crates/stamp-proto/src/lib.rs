@@ -13,6 +13,10 @@ pub mod estimate;
 pub mod loss;
 pub mod offset;
 pub mod packet;
+pub mod reflector;
 pub mod statistics;
 pub mod timestamp;
 pub mod tlv;
+
+/// The UDP port of Session-Reflectors. RFC 8762 §4.1.
+pub const PORT: u16 = 862;
