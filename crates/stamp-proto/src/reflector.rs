@@ -9,6 +9,7 @@ mod extensions;
 mod policy;
 mod prefixes;
 mod rate;
+mod refusal;
 mod session;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ use rate::Limiter;
 pub use extensions::Wanted;
 pub use policy::{Disclose, KeyPair, Keys, Numbering, Policy, Provisioned};
 pub use prefixes::{Prefix, PrefixError, Prefixes};
+pub use refusal::Refusal;
 pub use session::{Session, SessionKey, Sessions};
 
 /// A packet to the reflector's port, and what is known of how it came.
@@ -101,111 +103,6 @@ impl Answer {
     }
 }
 
-/// Why a packet was not answered. The set is closed: it is the values of a label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Drop {
-    /// It was sent to an address that is not ours.
-    NotLocal,
-    /// No answer can be sent to where it says it comes from.
-    SourceInvalid,
-    /// A prefix forbids it, or none allows it.
-    Denied,
-    /// It belongs to no session that was provisioned.
-    NotProvisioned,
-    /// It ends before its headers say.
-    Truncated,
-    /// It is too short for a request.
-    Short,
-    /// It is a fragment.
-    Fragment,
-    /// It is several packets in one buffer.
-    Gso,
-    /// Its checksum is wrong.
-    Checksum,
-    /// It came from farther away than is allowed.
-    MinTtl,
-    /// It is a reply, or something that a reply may become.
-    LoopGuard,
-    /// Its sender sends too much.
-    RateSource,
-    /// All senders together send too much.
-    RateGlobal,
-    /// Its signature is not ours.
-    Hmac,
-    /// There is no key for it.
-    NoKey,
-    /// It has been here before.
-    Replay,
-    /// It was meant for another member link.
-    MicroSession,
-    /// Its sender wants no reply.
-    NoReplyRequested,
-    /// There is no route back.
-    NoRoute,
-    /// The time is not known.
-    ClockUnset,
-    /// Too many packets wait for the slow path.
-    SlowFull,
-    /// A fault of our own.
-    Internal,
-}
-
-impl Drop {
-    /// Every reason, in the order in which they are looked for.
-    pub const ALL: [Self; 22] = [
-        Self::NotLocal,
-        Self::SourceInvalid,
-        Self::Denied,
-        Self::NotProvisioned,
-        Self::Truncated,
-        Self::Short,
-        Self::Fragment,
-        Self::Gso,
-        Self::Checksum,
-        Self::MinTtl,
-        Self::LoopGuard,
-        Self::RateSource,
-        Self::RateGlobal,
-        Self::Hmac,
-        Self::NoKey,
-        Self::Replay,
-        Self::MicroSession,
-        Self::NoReplyRequested,
-        Self::NoRoute,
-        Self::ClockUnset,
-        Self::SlowFull,
-        Self::Internal,
-    ];
-
-    /// Value of the `reason` label.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::NotLocal => "not_local",
-            Self::SourceInvalid => "source_invalid",
-            Self::Denied => "denied",
-            Self::NotProvisioned => "not_provisioned",
-            Self::Truncated => "truncated",
-            Self::Short => "short",
-            Self::Fragment => "fragment",
-            Self::Gso => "gso",
-            Self::Checksum => "checksum",
-            Self::MinTtl => "min_ttl",
-            Self::LoopGuard => "loop_guard",
-            Self::RateSource => "rate_source",
-            Self::RateGlobal => "rate_global",
-            Self::Hmac => "hmac",
-            Self::NoKey => "no_key",
-            Self::Replay => "replay",
-            Self::MicroSession => "micro_session",
-            Self::NoReplyRequested => "no_reply_requested",
-            Self::NoRoute => "no_route",
-            Self::ClockUnset => "clock_unset",
-            Self::SlowFull => "slow_full",
-            Self::Internal => "internal",
-        }
-    }
-}
-
 /// Answers packets by a policy, and remembers the sessions they belong to.
 #[derive(Debug)]
 pub struct Reflector {
@@ -224,7 +121,7 @@ impl Reflector {
     }
 
     /// Decides over one packet. `clock` is what stands in the answer beside T2.
-    pub fn handle(&mut self, arrival: &Arrival<'_>, clock: &Clock) -> Result<Answer, Drop> {
+    pub fn handle(&mut self, arrival: &Arrival<'_>, clock: &Clock) -> Result<Answer, Refusal> {
         let accepted = self.accept(arrival)?;
         let (id, numbered) = self.enter(&accepted)?;
         let answer = self.answer(&accepted, clock, id, numbered)?;
@@ -262,15 +159,15 @@ impl Reflector {
     }
 
     /// Everything that can be decided without the session.
-    fn accept<'a>(&mut self, arrival: &'a Arrival<'a>) -> Result<Accepted<'a>, Drop> {
+    fn accept<'a>(&mut self, arrival: &'a Arrival<'a>) -> Result<Accepted<'a>, Refusal> {
         let light = self.admit_source(arrival)?;
         let mode = self.policy.mode();
-        let request = Request::parse(mode, arrival.payload).map_err(|_| Drop::Short)?;
+        let request = Request::parse(mode, arrival.payload).map_err(|_| Refusal::Short)?;
         if !light && arrival.payload.len() < mode.base_len() {
-            return Err(Drop::Short);
+            return Err(Refusal::Short);
         }
         if arrival.ttl.is_some_and(|ttl| ttl < self.policy.min_ttl) {
-            return Err(Drop::MinTtl);
+            return Err(Refusal::MinTtl);
         }
         self.guard(mode, arrival, light)?;
         self.limiter.admit(arrival.source.ip(), arrival.now, light)?;
@@ -279,7 +176,7 @@ impl Reflector {
     }
 
     /// True when the source is one of the TWAMP-Light peers.
-    fn admit_source(&self, arrival: &Arrival<'_>) -> Result<bool, Drop> {
+    fn admit_source(&self, arrival: &Arrival<'_>) -> Result<bool, Refusal> {
         let source = arrival.source.ip();
         let loopback = source.is_loopback() && !arrival.destination.ip().is_loopback();
         if source.is_multicast()
@@ -287,10 +184,10 @@ impl Reflector {
             || loopback
             || arrival.source.port() == 0
         {
-            return Err(Drop::SourceInvalid);
+            return Err(Refusal::SourceInvalid);
         }
         if !self.policy.allows(source) {
-            return Err(Drop::Denied);
+            return Err(Refusal::Denied);
         }
         Ok(self.policy.twamp_light.contains(source) && self.policy.mode() == Mode::Open)
     }
@@ -298,14 +195,14 @@ impl Reflector {
     /// Keeps replies from being answered. TWAMP-Light peers may pad with anything, so
     /// for them it is enough that nothing there is a time of today, and that the packet
     /// does not come from a reflector's port.
-    fn guard(&self, mode: Mode, arrival: &Arrival<'_>, light: bool) -> Result<(), Drop> {
+    fn guard(&self, mode: Mode, arrival: &Arrival<'_>, light: bool) -> Result<(), Refusal> {
         if Shape::of(mode, arrival.payload) == Shape::Request {
             return Ok(());
         }
         let port = arrival.source.port();
         let known =
             self.policy.reflector_ports.contains(&port) || port == arrival.destination.port();
-        if light && !known && !holds_a_time(arrival) { Ok(()) } else { Err(Drop::LoopGuard) }
+        if light && !known && !holds_a_time(arrival) { Ok(()) } else { Err(Refusal::LoopGuard) }
     }
 
     fn verify(
@@ -313,28 +210,28 @@ impl Reflector {
         mode: Mode,
         request: &Request,
         payload: &[u8],
-    ) -> Result<Option<Key>, Drop> {
+    ) -> Result<Option<Key>, Refusal> {
         if mode == Mode::Open {
             return Ok(None);
         }
-        let keys = self.policy.keys.of(request.ssid.unwrap_or(0)).ok_or(Drop::NoKey)?;
+        let keys = self.policy.keys.of(request.ssid.unwrap_or(0)).ok_or(Refusal::NoKey)?;
         if keys.current.verifies(payload) {
             return Ok(Some(keys.current));
         }
-        let previous = keys.previous.filter(|key| key.verifies(payload)).ok_or(Drop::Hmac)?;
+        let previous = keys.previous.filter(|key| key.verifies(payload)).ok_or(Refusal::Hmac)?;
         self.old_keys += 1;
         Ok(Some(previous))
     }
 
     /// Counts the request in its session, and gives back the session where replies are
     /// numbered by it.
-    fn enter(&mut self, accepted: &Accepted<'_>) -> Result<(SessionKey, Option<Session>), Drop> {
+    fn enter(&mut self, accepted: &Accepted<'_>) -> Result<(SessionKey, Option<Session>), Refusal> {
         let Accepted { arrival, request, mode, light, .. } = *accepted;
         let ssid = if light { 0 } else { request.ssid.unwrap_or(0) };
         let id =
             SessionKey::new(arrival, ssid, arrival.payload.get(mode.base_len()..).unwrap_or(&[]));
         if !self.policy.provisioned(&id) {
-            return Err(Drop::NotProvisioned);
+            return Err(Refusal::NotProvisioned);
         }
         let numbered = self.policy.counts(ssid);
         if !numbered && mode == Mode::Open {
@@ -344,7 +241,7 @@ impl Reflector {
         if mode == Mode::Authenticated
             && !session.replay.admits(request.sequence, request.timestamp)
         {
-            return Err(Drop::Replay);
+            return Err(Refusal::Replay);
         }
         session.count(request.sequence);
         Ok((id, numbered.then(|| session.clone())))
@@ -356,11 +253,11 @@ impl Reflector {
         clock: &Clock,
         id: SessionKey,
         session: Option<Session>,
-    ) -> Result<Answer, Drop> {
+    ) -> Result<Answer, Refusal> {
         let Accepted { arrival, request, mode, key, light } = *accepted;
         let receive_timestamp = clock.encode(arrival.received);
         if receive_timestamp.is_zero() {
-            return Err(Drop::ClockUnset);
+            return Err(Refusal::ClockUnset);
         }
         let mut payload = arrival.payload.to_vec();
         payload.resize(payload.len().max(mode.base_len()), 0);

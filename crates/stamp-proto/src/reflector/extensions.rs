@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Arrival, Clock, Drop, Policy, Session};
+use super::{Arrival, Clock, Policy, Refusal, Session};
 use crate::auth::{HMAC_LEN, Key};
 use crate::tlv::{
     self, ClassOfService, DirectMeasurement, Flags, FollowUp, HEADER_LEN, Kind, MicroSession,
@@ -50,7 +50,7 @@ impl Wanted {
 ///
 /// With a key they must be signed, unless there is nothing but padding; where they are
 /// not, they go back as they came with flag I on each. RFC 8972 §4.8.
-pub(super) fn reflect(area: &mut [u8], context: &Context<'_>) -> Result<Wanted, Drop> {
+pub(super) fn reflect(area: &mut [u8], context: &Context<'_>) -> Result<Wanted, Refusal> {
     let mut wanted = Wanted::back_to(context.arrival);
     let signature = match context.key {
         Some(key) => match signature(area, key, context) {
@@ -72,7 +72,7 @@ pub(super) fn reflect(area: &mut [u8], context: &Context<'_>) -> Result<Wanted, 
 
 /// Answers one extension behind the other, up to one whose length is impossible; what is
 /// behind that goes back as it came.
-fn fill(area: &mut [u8], context: &Context<'_>, wanted: &mut Wanted) -> Result<(), Drop> {
+fn fill(area: &mut [u8], context: &Context<'_>, wanted: &mut Wanted) -> Result<(), Refusal> {
     if area.iter().all(|&octet| octet == 0) {
         return Ok(());
     }
@@ -152,7 +152,7 @@ fn answer(
     value: &mut [u8],
     context: &Context<'_>,
     wanted: &mut Wanted,
-) -> Result<Flags, Drop> {
+) -> Result<Flags, Refusal> {
     let understood = match kind {
         Kind::ExtraPadding => true,
         Kind::Location => {
@@ -234,19 +234,19 @@ fn destination_node(value: &[u8], context: &Context<'_>, wanted: &mut Wanted) ->
 }
 
 /// A non-zero number of the reflector's member must be that of the link it came on.
-fn micro_session(value: &mut [u8], context: &Context<'_>) -> Result<Flags, Drop> {
+fn micro_session(value: &mut [u8], context: &Context<'_>) -> Result<Flags, Refusal> {
     let (Some(asked), Some(own)) = (MicroSession::parse(value), context.arrival.member) else {
         return Ok(Flags::UNRECOGNIZED);
     };
     if asked.reflector != 0 && asked.reflector != own {
-        return Err(Drop::MicroSession);
+        return Err(Refusal::MicroSession);
     }
     value.copy_from_slice(&MicroSession { reflector: own, ..asked }.emit());
     Ok(Flags::NONE)
 }
 
 /// Obeys the control code; a way back through addresses, labels or segments is refused.
-fn return_path(value: &[u8], wanted: &mut Wanted) -> Result<Flags, Drop> {
+fn return_path(value: &[u8], wanted: &mut Wanted) -> Result<Flags, Refusal> {
     let mut flags = Flags::NONE;
     let mut controlled = false;
     for sub in tlv::walk(value) {
@@ -256,7 +256,7 @@ fn return_path(value: &[u8], wanted: &mut Wanted) -> Result<Flags, Drop> {
             (CONTROL_CODE, Some(code)) if !controlled => {
                 controlled = true;
                 if code & SAME_LINK == 0 {
-                    return Err(Drop::NoReplyRequested);
+                    return Err(Refusal::NoReplyRequested);
                 }
                 wanted.same_link = true;
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
-use super::Drop;
+use super::Refusal;
 use crate::clock::MonoTime;
 
 /// A bucket per source and one for all.
@@ -34,12 +34,17 @@ impl Limiter {
     }
 
     /// Takes one packet from the source's bucket, and then from the one for all.
-    pub(super) fn admit(&mut self, source: IpAddr, now: MonoTime, light: bool) -> Result<(), Drop> {
+    pub(super) fn admit(
+        &mut self,
+        source: IpAddr,
+        now: MonoTime,
+        light: bool,
+    ) -> Result<(), Refusal> {
         let limit = if light { self.light } else { self.source };
         if !self.bucket(group(source)).take(limit, now) {
-            return Err(Drop::RateSource);
+            return Err(Refusal::RateSource);
         }
-        if self.together.take(self.global, now) { Ok(()) } else { Err(Drop::RateGlobal) }
+        if self.together.take(self.global, now) { Ok(()) } else { Err(Refusal::RateGlobal) }
     }
 
     fn bucket(&mut self, source: IpAddr) -> &mut Bucket {
@@ -101,7 +106,7 @@ const LIGHT_RATE: u32 = 100;
 
 #[cfg(test)]
 mod tests {
-    use super::{Drop, GENERATION, Limiter};
+    use super::{GENERATION, Limiter, Refusal};
     use crate::clock::MonoTime;
     use std::net::{IpAddr, Ipv4Addr};
 
@@ -123,7 +128,7 @@ mod tests {
         assert_eq!(admitted(&mut limiter, "10.0.0.1", 0, 50), 20);
         assert_eq!(admitted(&mut limiter, "10.0.0.1", 100, 50), 10);
         assert_eq!(admitted(&mut limiter, "10.0.0.2", 100, 50), 20);
-        assert_eq!(limiter.admit(address("10.0.0.1"), at(100), false), Err(Drop::RateSource));
+        assert_eq!(limiter.admit(address("10.0.0.1"), at(100), false), Err(Refusal::RateSource));
     }
 
     #[test]
@@ -141,7 +146,7 @@ mod tests {
             .filter(|&n| limiter.admit(Ipv4Addr::from_bits(n).into(), at(0), false).is_ok())
             .count();
         assert_eq!(admitted, 100);
-        assert_eq!(limiter.admit(address("10.0.0.1"), at(0), false), Err(Drop::RateGlobal));
+        assert_eq!(limiter.admit(address("10.0.0.1"), at(0), false), Err(Refusal::RateGlobal));
     }
 
     #[test]
@@ -167,7 +172,7 @@ mod tests {
             assert!(limiter.admit(Ipv4Addr::from_bits(n).into(), at(0), false).is_ok());
             assert!(limiter.young.len() + limiter.old.len() <= 2 * GENERATION);
             if n % 1_000 == 0 {
-                assert_eq!(limiter.admit(busy, at(0), false), Err(Drop::RateSource));
+                assert_eq!(limiter.admit(busy, at(0), false), Err(Refusal::RateSource));
             }
         }
     }
