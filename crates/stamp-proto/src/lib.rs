@@ -14,6 +14,7 @@ pub mod loss;
 pub mod offset;
 pub mod packet;
 pub mod reflector;
+pub mod sender;
 pub mod statistics;
 pub mod timestamp;
 pub mod tlv;

@@ -12,6 +12,8 @@
 mod replies;
 mod settle;
 
+use std::ops::Range;
+
 use replies::{Copy, Replies};
 use settle::{Settled, Slots};
 
@@ -191,13 +193,14 @@ impl Ledger {
     }
 
     /// The number of the oldest request that is still open, and of the one behind the newest.
-    pub fn open(&self) -> std::ops::Range<u32> {
+    pub fn open(&self) -> Range<u32> {
         self.slots.first_open() as u32..self.slots.next() as u32
     }
 
-    /// True while losses wait for an answer that would tell where they happened.
-    pub fn undecided(&self) -> bool {
-        self.slots.undecided()
+    /// Settled requests, the oldest first, that wait for an answer behind them which
+    /// would tell where the lost ones were lost.
+    pub fn undecided(&self) -> Range<u32> {
+        self.slots.undecided() as u32..self.slots.first_open() as u32
     }
 
     /// What has been counted until now.

@@ -120,8 +120,8 @@ impl Slots {
         self.slot(s).settled
     }
 
-    pub(super) fn undecided(&self) -> bool {
-        self.undecided < self.first_open
+    pub(super) const fn undecided(&self) -> u64 {
+        self.undecided
     }
 
     pub(super) const fn first_open(&self) -> u64 {

@@ -112,10 +112,10 @@ fn losses_without_an_answer_behind_them_stay_open_until_they_are_flushed() {
     let mut ledger = Ledger::new(1024, Reflector::Stateful);
     Path::FAST.play(&mut ledger, &fates("..f.rff"));
     assert_eq!((ledger.counts().lost, ledger.counts().pending()), (directed(1, 0, 0), 3));
-    assert!(ledger.undecided());
+    assert_eq!(ledger.undecided(), 4..7);
     ledger.flush(6);
     assert_eq!((ledger.counts().lost, ledger.counts().pending()), (directed(1, 0, 3), 0));
-    assert!(!ledger.undecided());
+    assert!(ledger.undecided().is_empty());
 }
 
 #[test]
