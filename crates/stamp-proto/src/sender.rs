@@ -119,6 +119,8 @@ pub struct Arrival {
 struct Sent {
     timestamp: Timestamp,
     at: Moment,
+    /// The time is that of the kernel.
+    stamped: bool,
 }
 
 /// One session.
@@ -156,7 +158,7 @@ impl Sender {
         let sequence = self.ledger.send();
         let wall = at.wall.shifted(i64::from(ahead_s) * 1_000_000_000);
         let timestamp = Timestamp::encode(format, wall);
-        *self.slot(sequence) = Sent { timestamp, at };
+        *self.slot(sequence) = Sent { timestamp, at, stamped: false };
         payload.clear();
         payload.resize(mode.base_len(), 0);
         Request { sequence, timestamp, error_estimate, ssid: Some(ssid) }.emit(mode, payload);
@@ -175,7 +177,8 @@ impl Sender {
     /// does not carry: replies to it still echo what was sent.
     pub fn handle_sent(&mut self, sequence: u32, at: Moment) {
         if self.remembers(sequence) {
-            self.slot(sequence).at = at;
+            let sent = self.slot(sequence);
+            (sent.at, sent.stamped) = (at, true);
         }
     }
 
@@ -185,7 +188,8 @@ impl Sender {
         let sent = *self.slot(reply.sender_sequence);
         let outcome = self.ledger.handle_reply(reply.sender_sequence, reply.sequence);
         let outcome = outcome.ok_or(Discard::Unsolicited)?;
-        Ok(Sample::new(&reply, sent.at, arrival, outcome, self.settings.timescale))
+        let sample = Sample::new(&reply, sent.at, arrival, outcome, self.settings.timescale);
+        Ok(Sample { stamped: sent.stamped, ..sample })
     }
 
     /// Gives up requests whose time is over, and calls losses unknown that nothing will

@@ -108,6 +108,13 @@ impl Prefixes {
         PRIVATE.iter().map(|&(address, len)| Prefix { address, len }).collect()
     }
 
+    /// This set and some more prefixes.
+    #[must_use]
+    pub fn with(self, more: impl IntoIterator<Item = Prefix>) -> Self {
+        let more: Self = more.into_iter().collect();
+        Self { v4: merged([self.v4, more.v4].concat()), v6: merged([self.v6, more.v6].concat()) }
+    }
+
     /// True when any of the prefixes has this address; an IPv4 address that is mapped
     /// into IPv6 is that IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -128,7 +135,10 @@ impl FromIterator<Prefix> for Prefixes {
 }
 
 fn joined(prefixes: &[Prefix]) -> Vec<(u128, u128)> {
-    let mut ranges: Vec<_> = prefixes.iter().map(Prefix::range).collect();
+    merged(prefixes.iter().map(Prefix::range).collect())
+}
+
+fn merged(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
     ranges.sort_unstable();
     let mut joined: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {

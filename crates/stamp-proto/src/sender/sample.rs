@@ -79,6 +79,8 @@ pub struct Sample {
     pub outcome: Outcome,
     /// T1: when the request left, by our clock.
     pub t1: Moment,
+    /// T1 is what the kernel said afterwards, not what we wrote before.
+    pub stamped: bool,
     /// T2: when it arrived, by the reflector's clock; absent when it is no time.
     pub t2: Option<WallTime>,
     /// T3: when the reply left, by the reflector's clock.
@@ -132,6 +134,7 @@ impl Sample {
             reflector_sequence: reply.sequence,
             outcome,
             t1,
+            stamped: false,
             t2,
             t3,
             t4,

@@ -1,0 +1,178 @@
+//! Why the stamp system stops, and with which exit code.
+
+use std::io;
+use std::path::PathBuf;
+
+use net_sys::host::HostError;
+use stamp_proto::statistics::BinsError;
+
+use crate::keys::KeyError;
+use crate::settings::Mangled;
+
+/// Which kind of end an error is; the numbers are those of sysexits.h.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Usage or configuration.
+    Usage = 64,
+    /// Something needed is not there.
+    Unavailable = 69,
+    /// A capability is missing.
+    NotPermitted = 77,
+}
+
+/// Why the system stops.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Settings that contradict each other or are out of range: all of them.
+    #[error("{}", told(.0))]
+    Settings(Vec<Problem>),
+    /// A chart spoiled a value.
+    #[error(transparent)]
+    Mangled(#[from] Mangled),
+    /// A key could not be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The clocks of this host can't be read.
+    #[error(transparent)]
+    Host(#[from] HostError),
+    /// A name without an address.
+    #[error("{name} has no address: {source}; check the name, or give an address")]
+    Name {
+        /// The name.
+        name: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The device is not there.
+    #[error("no device {device}; `ip link` lists those there are, auto takes the one of the route")]
+    NoDevice {
+        /// Its name.
+        device: String,
+    },
+    /// The port belongs to somebody else.
+    #[error(
+        "UDP port {port} is in use{}; end it, choose another source port with -s (0 lets the kernel choose) or another port with -p",
+        holder.as_ref().map(|holder| format!(" by {holder}")).unwrap_or_default()
+    )]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// Name and id of the process, where /proc tells.
+        holder: Option<String>,
+    },
+    /// The port needs a right.
+    #[error(
+        "UDP port {port} needs CAP_NET_BIND_SERVICE: give it with `setcap cap_net_bind_service+ep`, or send from a port that the kernel chooses with -s 0"
+    )]
+    PortNotPermitted {
+        /// The port.
+        port: u16,
+    },
+    /// A socket refused.
+    #[error("{action}: {source}; check the address family, the device and the seccomp profile")]
+    Socket {
+        /// What was tried.
+        action: &'static str,
+        /// The error number.
+        source: io::Error,
+    },
+    /// The clock is not as it must be.
+    #[error("{0}")]
+    Clock(#[from] ClockRefused),
+    /// A file that can't be written.
+    #[error("{} can't be written: {source}; choose another path", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// The error number.
+        source: io::Error,
+    },
+    /// Targets that never answered.
+    #[error("no valid reply from {}; check that a reflector runs there and that the way is free for its port", .0.join(", "))]
+    Silent(Vec<String>),
+}
+
+/// Why a clock is not good enough for what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClockRefused {
+    /// Nothing keeps it.
+    #[error(
+        "the kernel's clock is not synchronised; start chrony or another time daemon, or leave out --enforce-sync"
+    )]
+    Unsynchronised,
+    /// Not by PTP.
+    #[error("no PTP daemon keeps the clock; start ptp4l and phc2sys, or use --enforce-sync")]
+    NoPtp,
+    /// Not well enough.
+    #[error(
+        "the clock may be wrong by {error_ns} ns, --max-error allows {allowed_ns}; wait for the time daemon, or allow more"
+    )]
+    ErrorTooLarge {
+        /// What the kernel says.
+        error_ns: u64,
+        /// What was asked for.
+        allowed_ns: u64,
+    },
+}
+
+/// One thing wrong with the settings.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Problem {
+    /// A histogram that can't be.
+    #[error("--hist: {0}")]
+    Histogram(#[from] BinsError),
+    /// Too short an interval.
+    #[error("--interval must be at least 100us")]
+    Interval,
+    /// No time for replies.
+    #[error("--timeout must be longer than 0")]
+    Timeout,
+    /// All targets together.
+    #[error(
+        "{asked:.0} packets a second to all targets are more than --max-rate {allowed}; lengthen --interval or raise the limit"
+    )]
+    Rate {
+        /// What the interval and the targets amount to.
+        asked: f64,
+        /// The limit.
+        allowed: u32,
+    },
+    /// More requests under way than are remembered.
+    #[error(
+        "--interval and --timeout leave more requests open than can be remembered; shorten --timeout or lengthen --interval"
+    )]
+    Window,
+    /// Two targets with one name.
+    #[error("{0} is named twice; each target once")]
+    Twice(String),
+    /// A payload that is too short or too long.
+    #[error("--size must be {least} to {most} octets with these extensions")]
+    Size {
+        /// Without any padding.
+        least: usize,
+        /// What fits into a datagram.
+        most: usize,
+    },
+    /// Keys that nobody uses, or sessions without one.
+    #[error("session {0} has no key; add one for all sessions, or for this one")]
+    NoKey(u16),
+}
+
+fn told(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl Error {
+    /// What the process exits with.
+    pub const fn exit(&self) -> Exit {
+        match self {
+            Self::Settings(_) | Self::Mangled(_) | Self::Key(_) => Exit::Usage,
+            Self::PortNotPermitted { .. } => Exit::NotPermitted,
+            _ => Exit::Unavailable,
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! One thread that sends, receives, answers and gives up.
+//!
+//! Everything that has to do with time happens here, in the order in which the kernel
+//! tells of it. Notices of what was sent are read before what was received, so that a
+//! reply finds the better time of its request.
+
+mod receive;
+mod reflecting;
+mod sending;
+
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use stamp_proto::clock::MonoTime;
+
+use crate::clock::{HostClock, monotonic};
+use crate::error::Error;
+use crate::socket::{LONGEST, Socket};
+use crate::stop::Stop;
+
+pub(crate) use reflecting::Reflecting;
+pub(crate) use sending::{Plan as SendingPlan, Sending};
+
+/// Both roles, as far as they are played, on their sockets.
+#[derive(Debug)]
+pub(crate) struct Service {
+    clock: HostClock,
+    sockets: Vec<Socket>,
+    sending: Option<Sending>,
+    reflecting: Option<Reflecting>,
+    stop: Stop,
+    /// Packets that belong to nobody.
+    unsolicited: u64,
+    looked: MonoTime,
+}
+
+/// What is left when everything is over.
+#[derive(Debug)]
+pub(crate) struct Over {
+    pub(crate) clock: HostClock,
+    pub(crate) sending: Option<Sending>,
+    pub(crate) reflecting: Option<Reflecting>,
+}
+
+impl Service {
+    /// Everything that is needed, before the first packet.
+    pub(crate) fn new(
+        clock: HostClock,
+        sockets: Vec<Socket>,
+        sending: Option<Sending>,
+        reflecting: Option<Reflecting>,
+        stop: Stop,
+    ) -> Self {
+        Self { clock, sockets, sending, reflecting, stop, unsolicited: 0, looked: monotonic() }
+    }
+
+    /// Runs until it is told to stop or everything is done.
+    pub(crate) fn run(
+        mut self,
+        mut each: impl FnMut(&Self) -> Result<(), Error>,
+    ) -> Result<Over, Error> {
+        let mut buffer = vec![0; LONGEST];
+        while !self.is_over() {
+            self.wait()?;
+            self.read_all(&mut buffer)?;
+            self.send_due()?;
+            self.handle_time()?;
+            each(&self)?;
+        }
+        if let Some(sending) = &mut self.sending {
+            sending.finish();
+        }
+        Ok(Over { clock: self.clock, sending: self.sending, reflecting: self.reflecting })
+    }
+
+    /// The targets and what came of them.
+    pub(crate) const fn sending(&self) -> Option<&Sending> {
+        self.sending.as_ref()
+    }
+
+    /// The reflector.
+    pub(crate) const fn reflecting(&self) -> Option<&Reflecting> {
+        self.reflecting.as_ref()
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop.is_set()
+            || self.sending.as_ref().is_some_and(|sending| sending.is_over(monotonic()))
+    }
+
+    /// Until a packet comes, one is due, or a time is over.
+    fn wait(&self) -> Result<(), Error> {
+        let due = self
+            .sending
+            .iter()
+            .filter_map(Sending::next)
+            .fold(self.looked.after(LOOK_NS), MonoTime::min);
+        let ns = due.since(monotonic()).max(0) as u64;
+        let timeout = Timespec::try_from(Duration::from_nanos(ns)).unwrap_or_default();
+        let mut waits: Vec<PollFd<'_>> = self
+            .sockets
+            .iter()
+            .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
+            .collect();
+        waits.push(PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN));
+        match poll(&mut waits, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => {
+                Err(Error::Socket { action: "waiting for packets", source: errno.into() })
+            }
+        }
+    }
+
+    fn send_due(&mut self) -> Result<(), Error> {
+        match &mut self.sending {
+            Some(sending) => sending.send_due(&self.clock, &mut self.sockets),
+            None => Ok(()),
+        }
+    }
+
+    fn handle_time(&mut self) -> Result<(), Error> {
+        let now = monotonic();
+        if let Some(sending) = &mut self.sending {
+            sending.handle_timeout(now);
+        }
+        if now.since(self.looked) < LOOK_NS {
+            return Ok(());
+        }
+        self.looked = now;
+        let step = self.clock.look()?;
+        if let Some(step) = step {
+            tracing::warn!(
+                event = "clock.step",
+                delta_ns = step.delta_ns,
+                "The clock of this host was set"
+            );
+        }
+        if let Some(sending) = &mut self.sending {
+            step.into_iter().for_each(|step| sending.handle_local_step(step));
+            sending.judge(now);
+        }
+        if let Some(reflecting) = &mut self.reflecting {
+            reflecting.expire(now);
+        }
+        Ok(())
+    }
+}
+
+/// How often the clock is looked at, and what is only told roughly.
+const LOOK_NS: i64 = 1_000_000_000;

@@ -1,0 +1,102 @@
+//! What comes: notices, replies, requests, and what is none of these.
+
+use std::net::{IpAddr, SocketAddr};
+
+use stamp_proto::sender::Arrival;
+
+use super::Service;
+use crate::clock::HostClock;
+use crate::error::Error;
+use crate::socket::{Datagram, Socket};
+
+impl Service {
+    /// Reads all sockets empty: first what is said of packets that were sent.
+    pub(super) fn read_all(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
+        for at in 0..self.sockets.len() {
+            self.read_notices(at)?;
+            for _ in 0..AT_ONCE {
+                let received = receive(&self.sockets[at], buffer)?;
+                let Some(datagram) = received else { break };
+                self.handle(at, &datagram, &buffer[..datagram.len]);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_notices(&mut self, at: usize) -> Result<(), Error> {
+        for _ in 0..AT_ONCE {
+            let notice = self.sockets[at].notice();
+            let notice = notice
+                .map_err(|source| Error::Socket { action: "reading what was sent", source })?;
+            let (Some(notice), Some(sending)) = (notice, &mut self.sending) else { return Ok(()) };
+            sending.handle_notice(at, notice, self.clock.now());
+        }
+        Ok(())
+    }
+
+    /// A packet from a target to the port we send from is a reply, unless its structure
+    /// says that it is a request to the reflector on that port.
+    fn handle(&mut self, at: usize, datagram: &Datagram, payload: &[u8]) {
+        let now = self.clock.now();
+        let moment = datagram.told.at.map_or(now, |wall| HostClock::before(now, wall));
+        let arrival = Arrival {
+            at: moment,
+            ttl: datagram.told.ttl,
+            traffic_class: datagram.told.traffic_class,
+        };
+        let source = canonical(datagram.source);
+        let local = self.clock.local();
+        let taken = match &mut self.sending {
+            Some(sending) => sending.handle_reply(at, source, payload, &arrival, local),
+            None => false,
+        };
+        if taken {
+            return;
+        }
+        match &mut self.reflecting {
+            Some(reflecting) => {
+                reflecting.handle(&mut self.sockets[at], datagram, payload, &arrival, &self.clock)
+            }
+            None => self.unsolicited += 1,
+        }
+    }
+}
+
+/// An error that belongs to a packet sent earlier is in the error queue as well.
+fn receive(socket: &Socket, buffer: &mut [u8]) -> Result<Option<Datagram>, Error> {
+    for _ in 0..AT_ONCE {
+        match socket.receive(buffer) {
+            Ok(received) => return Ok(received),
+            Err(error) if is_of_a_packet(&error) => {}
+            Err(source) => return Err(Error::Socket { action: "receiving packets", source }),
+        }
+    }
+    Ok(None)
+}
+
+fn is_of_a_packet(error: &std::io::Error) -> bool {
+    use nix::errno::Errno;
+    let of_packets = [
+        Errno::ECONNREFUSED,
+        Errno::EHOSTUNREACH,
+        Errno::ENETUNREACH,
+        Errno::EMSGSIZE,
+        Errno::EPROTO,
+        Errno::EINTR,
+        Errno::EACCES,
+        Errno::EHOSTDOWN,
+        Errno::ENOPROTOOPT,
+        Errno::EOPNOTSUPP,
+        Errno::ENETDOWN,
+    ];
+    error.raw_os_error().is_some_and(|code| of_packets.contains(&Errno::from_raw(code)))
+}
+
+/// Packets are compared by address and port alone.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    let ip: IpAddr = address.ip().to_canonical();
+    SocketAddr::new(ip, address.port())
+}
+
+/// So many packets of one socket before the next one has its turn.
+const AT_ONCE: usize = 256;

@@ -1,0 +1,291 @@
+//! Everything the commands of the system can be told.
+//!
+//! One definition per setting: its doc comment is the help text and the reference.
+
+mod expand;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use stamp_proto::reflector::Prefix;
+
+use crate::keys::KeyFile;
+use crate::parse::{self, Extension, Target};
+
+pub use expand::{Histogram, Mangled, expand};
+
+/// What both roles can be told.
+#[derive(Debug, Clone, Args)]
+pub struct Common {
+    /// Log everything that is decided
+    #[arg(long)]
+    pub debug: bool,
+    /// Write a histogram; BINS, FLOOR and CEILING may follow
+    #[arg(long, value_name = "BINS,FLOOR,CEILING", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = expand::histogram)]
+    pub hist: Option<Histogram>,
+    /// Bins of the histogram, 3 or more
+    #[arg(long, default_value_t = 28)]
+    pub bins: usize,
+    /// Upper limit of the first bin, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "25", value_parser = parse::milliseconds)]
+    pub floor: f64,
+    /// Lower limit of the last bin, in milliseconds
+    #[arg(long, value_name = "MS", default_value = "75", value_parser = parse::milliseconds)]
+    pub ceiling: f64,
+    /// How the bins between are spaced
+    #[arg(long, value_enum, default_value_t = HistScale::Linear)]
+    pub hist_scale: HistScale,
+    /// File of the histogram
+    #[arg(long, value_name = "PATH")]
+    pub histpath: Option<PathBuf>,
+    /// Do not start while the kernel's clock is not synchronised
+    #[arg(long)]
+    pub enforce_sync: bool,
+    /// Do not start unless PTP keeps the clock
+    #[arg(long)]
+    pub enforce_ptp: bool,
+    /// Largest error of the clock with --enforce-sync or --enforce-ptp
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    pub max_error: Option<Duration>,
+    /// File with the key of all sessions, or of one: signed packets only
+    #[arg(long, value_name = "[SSID=]PATH")]
+    pub key_file: Vec<KeyFile>,
+    /// File with the key before, accepted while the other end changes over
+    #[arg(long, value_name = "[SSID=]PATH")]
+    pub prev_key_file: Vec<KeyFile>,
+    /// Smallest TTL or hop limit of what is accepted
+    #[arg(long, value_name = "TTL", default_value_t = 0)]
+    pub min_ttl: u8,
+    /// Format of the times we write
+    #[arg(long, value_enum, default_value_t = TimestampFormat::Ntp)]
+    pub timestamp_format: TimestampFormat,
+    /// Form of what is printed
+    #[arg(short = 'o', long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+/// Settings of `fathom stamp send`.
+#[derive(Debug, Clone, Args)]
+pub struct Send {
+    /// Device the packets leave by, or auto
+    #[arg(value_name = "DEVICE")]
+    pub device: String,
+    /// Whom to measure
+    #[arg(value_name = "TARGET", required = true)]
+    pub targets: Vec<Target>,
+    /// Source port; 0 lets the kernel choose
+    #[arg(short, long, value_name = "PORT", default_value_t = stamp_proto::PORT)]
+    pub src: u16,
+    /// Destination port
+    #[arg(short, long, value_name = "PORT", default_value_t = stamp_proto::PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    pub dest: u16,
+    /// Packets to each target; 0 is without end
+    #[arg(short, long, default_value_t = 0)]
+    pub count: u32,
+    /// Time between two packets to one target: seconds, or with a unit such as 5ms
+    #[arg(short, long, value_name = "TIME", default_value = "1", value_parser = parse::time)]
+    pub interval: Duration,
+    /// Time after which a packet without a reply is lost
+    #[arg(short = 'w', long, value_name = "TIME", default_value = "1", value_parser = parse::time)]
+    pub timeout: Duration,
+    /// When packets are sent: evenly, or at random with the interval as their mean
+    #[arg(long, value_enum, default_value_t = Schedule::Periodic)]
+    pub schedule: Schedule,
+    /// Stop after this time
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    pub duration: Option<Duration>,
+    /// Packets a second to all targets together
+    #[arg(long, value_name = "PPS", default_value_t = 100_000)]
+    pub max_rate: u32,
+    /// Octets of payload, reached by padding
+    #[arg(long, value_name = "OCTETS")]
+    pub size: Option<u16>,
+    /// Number of the session, or auto for one that is chosen at each start
+    #[arg(long, default_value = "auto", value_parser = parse::ssid)]
+    pub ssid: Chosen,
+    /// What a reply without a session number means
+    #[arg(long, value_enum, default_value_t = OnZeroSsid::Continue)]
+    pub on_zero_ssid: OnZeroSsid,
+    /// Whether the reflector numbers its replies
+    #[arg(long, value_enum, default_value_t = ReflectorMode::Auto)]
+    pub reflector_mode: ReflectorMode,
+    /// How the reflector's times are read
+    #[arg(long, value_enum, default_value_t = PeerTimescale::Auto)]
+    pub peer_timescale: PeerTimescale,
+    /// TTL or hop limit of requests
+    #[arg(long, default_value_t = 255, value_parser = clap::value_parser!(u8).range(1..))]
+    pub ttl: u8,
+    /// DSCP of requests
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..64))]
+    pub dscp: u8,
+    /// ECN of requests
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..4))]
+    pub ecn: u8,
+    /// DSCP, and ECN, that replies are asked to carry
+    #[arg(long, value_name = "DSCP[,ECN]", value_parser = parse::class_of_service)]
+    pub cos: Option<Extension>,
+    /// Extensions to send, in this order
+    #[arg(long, value_name = "EXTENSION", value_delimiter = ',')]
+    pub tlv: Vec<Extension>,
+    /// One line of JSON for each reply, to this file or to -
+    #[arg(long, value_name = "PATH")]
+    pub samples: Option<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for the help of the command")]
+    pub common: Common,
+}
+
+/// Settings of `fathom stamp reflect`.
+#[derive(Debug, Clone, Args)]
+pub struct Reflect {
+    /// Device the packets come by, or auto
+    #[arg(value_name = "DEVICE")]
+    pub device: String,
+    /// Port to answer on
+    #[arg(short, long, value_name = "PORT", default_values_t = [stamp_proto::PORT], value_parser = clap::value_parser!(u16).range(1..))]
+    pub port: Vec<u16>,
+    /// Print what is known of each session at the end
+    #[arg(long)]
+    pub output: bool,
+    /// How replies are numbered: by session where there is one, always, or never
+    #[arg(long, value_enum, default_value_t = Mode::Auto)]
+    pub mode: Mode,
+    /// Whom to answer beside private networks
+    #[arg(long, value_name = "CIDR")]
+    pub allow: Vec<Prefix>,
+    /// Whom not to answer
+    #[arg(long, value_name = "CIDR")]
+    pub deny: Vec<Prefix>,
+    /// Answer everybody
+    #[arg(long)]
+    pub open: bool,
+    /// Peers that send TWAMP-Light requests: short ones, and with any padding
+    #[arg(long, value_name = "CIDR")]
+    pub twamp_light: Vec<Prefix>,
+    /// Ports behind which such peers have reflectors
+    #[arg(long, value_name = "PORT", value_delimiter = ',', default_values_t = [stamp_proto::PORT])]
+    pub reflector_ports: Vec<u16>,
+    /// Packets a second from one IPv4 address or IPv6 /64; 0 is without limit
+    #[arg(long, value_name = "PPS", default_value_t = 1_000)]
+    pub rate: u32,
+    /// Packets beyond the rate at once
+    #[arg(long, default_value_t = 2_000)]
+    pub burst: u32,
+    /// Packets a second from all together; 0 is without limit
+    #[arg(long, value_name = "PPS", default_value_t = 50_000)]
+    pub global_rate: u32,
+    /// Sessions that are remembered
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    pub max_sessions: usize,
+    /// Time after which a silent session is forgotten
+    #[arg(long, value_name = "TIME", default_value = "900s", value_parser = parse::time)]
+    pub session_timeout: Duration,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would take it for the help of the command")]
+    pub common: Common,
+}
+
+/// A session number, or none for one that is chosen.
+pub type Chosen = Option<u16>;
+
+/// How the bins of a histogram are spaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HistScale {
+    /// Evenly
+    Linear,
+    /// Evenly in the logarithm
+    Log10,
+}
+
+/// Format of a time in a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TimestampFormat {
+    /// Seconds since 1900 and a fraction
+    Ntp,
+    /// Seconds since 1970 and nanoseconds
+    Ptp,
+}
+
+/// Form of what is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+/// When packets are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Schedule {
+    /// At even intervals (RFC 3432)
+    Periodic,
+    /// At random, with the interval as their mean (RFC 2330)
+    Poisson,
+}
+
+/// What a reply without a session number means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OnZeroSsid {
+    /// A reflector of before RFC 8972
+    Continue,
+    /// Nothing that counts
+    Stop,
+}
+
+/// Whether a reflector numbers its replies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ReflectorMode {
+    /// It shows
+    Auto,
+    /// It does
+    Stateful,
+    /// It does not
+    Stateless,
+}
+
+/// How a reflector's times are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PeerTimescale {
+    /// NTP as UTC, PTP as TAI where the kernel knows TAI
+    Auto,
+    /// All as UTC
+    Utc,
+    /// All as TAI
+    Tai,
+}
+
+/// How replies are numbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// By session where it has a number
+    Auto,
+    /// By session
+    Stateful,
+    /// As the requests are
+    Stateless,
+}
+
+impl Common {
+    /// Bins, floor and ceiling in nanoseconds, and whether a histogram is wanted.
+    pub(crate) fn histogram(&self) -> Option<(usize, f64, f64)> {
+        let given = self.hist?;
+        Some(given.limits().unwrap_or((self.bins, self.floor, self.ceiling)))
+    }
+}
+
+impl Target {
+    /// What the target is called.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Address { address, device: None } => address.to_string(),
+            Self::Address { address: IpAddr::V6(address), device: Some(device) } => {
+                format!("{address}%{device}")
+            }
+            Self::Address { address, .. } => address.to_string(),
+            Self::Name(name) => name.clone(),
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! The documents that the commands print at their end.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use stamp_proto::loss::{Counts, Directed, Reflector};
+use stamp_proto::packet::Mode;
+use stamp_proto::statistics::{Bins, Distribution, Scale, Summary};
+
+use crate::clock::{HostClock, monotonic};
+use crate::service::Reflecting;
+use crate::tally::{Tally, Way};
+use crate::target::Target;
+
+/// What a sender measured.
+#[derive(Debug, Serialize)]
+pub struct SenderSummary {
+    schema: &'static str,
+    started: String,
+    ended: String,
+    complete: bool,
+    pub(crate) local: Local,
+    pub(crate) targets: Vec<TargetSummary>,
+}
+
+/// The host that measured.
+#[derive(Debug, Serialize)]
+pub(crate) struct Local {
+    device: String,
+    backend: &'static str,
+    timestamps: &'static str,
+    kernel_hook: Option<&'static str>,
+    pub(crate) clock: ClockSummary,
+}
+
+/// Its clock.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClockSummary {
+    pub(crate) synchronized: bool,
+    source: &'static str,
+    pub(crate) error_ns: Option<u64>,
+    tai_utc_s: Option<i32>,
+    steps: u64,
+}
+
+/// One target.
+#[derive(Debug, Serialize)]
+pub(crate) struct TargetSummary {
+    pub(crate) name: String,
+    pub(crate) address: String,
+    port: u16,
+    source_port: u16,
+    ssid: u16,
+    mode: &'static str,
+    reflector: &'static str,
+    up: Option<bool>,
+    pub(crate) cause: Option<&'static str>,
+    peer: Option<Peer>,
+    pub(crate) packets: Packets,
+    pub(crate) roundtrip: Option<Stat>,
+    roundtrip_gross: Option<Stat>,
+    residence: Option<Stat>,
+    pub(crate) near_end: WaySummary,
+    pub(crate) far_end: WaySummary,
+    pub(crate) offset: Option<OffsetSummary>,
+    histogram: Option<Histogram>,
+}
+
+#[derive(Debug, Serialize)]
+struct Peer {
+    format: &'static str,
+    timescale: &'static str,
+    synchronized: bool,
+    error_ns: Option<u64>,
+    error_valid: bool,
+    ttl_forward: Option<u8>,
+    ttl_reverse: Option<u8>,
+}
+
+/// What became of the packets.
+#[derive(Debug, Serialize)]
+pub(crate) struct Packets {
+    pub(crate) sent: u64,
+    pub(crate) received: u64,
+    pub(crate) lost: u64,
+    pub(crate) lost_forward: Option<u64>,
+    pub(crate) lost_reverse: Option<u64>,
+    pub(crate) lost_unknown: u64,
+    late: u64,
+    duplicate_forward: Option<u64>,
+    duplicate_reverse: Option<u64>,
+    duplicate_unknown: u64,
+    reordered_forward: Option<u64>,
+    reordered_reverse: Option<u64>,
+    reordered_unknown: u64,
+    pending: u64,
+    unstamped: u64,
+    recovered: u64,
+    send_errors: BTreeMap<&'static str, u64>,
+    discarded: BTreeMap<&'static str, u64>,
+}
+
+/// A distribution, in nanoseconds.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Stat {
+    count: u64,
+    pub(crate) min: i64,
+    pub(crate) mean: i64,
+    stddev: u64,
+    p50: i64,
+    p90: i64,
+    p95: i64,
+    p99: i64,
+    p999: i64,
+    pub(crate) max: i64,
+    pub(crate) last: i64,
+}
+
+/// One direction.
+#[derive(Debug, Serialize)]
+pub(crate) struct WaySummary {
+    pub(crate) raw: Option<Stat>,
+    pub(crate) lower: Option<Stat>,
+    pub(crate) upper: Option<Stat>,
+    pub(crate) usable: u64,
+    pub(crate) unusable: BTreeMap<&'static str, u64>,
+    pdv: Option<Stat>,
+    ipdv_abs: Option<Stat>,
+    pub(crate) jitter_ns: Option<f64>,
+}
+
+/// Where the other clock stands.
+#[derive(Debug, Serialize)]
+pub(crate) struct OffsetSummary {
+    pub(crate) offset_ns: i64,
+    pub(crate) bound_ns: u64,
+    skew_ppb: Option<i64>,
+    age_ns: i64,
+    samples: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Histogram {
+    scale: &'static str,
+    unit: &'static str,
+    edges: Vec<f64>,
+    bins: Vec<u64>,
+}
+
+/// What does not come from the targets themselves.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) started: Timestamp,
+    pub(crate) complete: bool,
+    pub(crate) device: String,
+    pub(crate) source_port: u16,
+}
+
+impl SenderSummary {
+    pub(crate) fn of(frame: &Frame, clock: &HostClock, targets: &[Target]) -> Self {
+        Self {
+            schema: "fathom.stamp.summary/1",
+            started: frame.started.to_string(),
+            ended: Timestamp::now().to_string(),
+            complete: frame.complete,
+            local: Local {
+                device: frame.device.clone(),
+                backend: "socket",
+                timestamps: "kernel",
+                kernel_hook: None,
+                clock: ClockSummary::of(clock),
+            },
+            targets: targets
+                .iter()
+                .map(|target| TargetSummary::of(target, frame.source_port))
+                .collect(),
+        }
+    }
+
+    /// Names of the targets that never answered.
+    pub fn silent(&self) -> Vec<String> {
+        let silent = self.targets.iter().filter(|target| target.packets.received == 0);
+        silent.map(|target| target.name.clone()).collect()
+    }
+}
+
+impl ClockSummary {
+    pub(crate) fn of(clock: &HostClock) -> Self {
+        let local = clock.local();
+        Self {
+            synchronized: local.synchronized,
+            source: "unknown",
+            error_ns: local.error_ns,
+            tai_utc_s: clock.tai_offset_s(),
+            steps: clock.steps(),
+        }
+    }
+}
+
+impl TargetSummary {
+    fn of(target: &Target, source_port: u16) -> Self {
+        let ledger = target.sender.ledger();
+        let settings = target.sender.settings();
+        let Tally { roundtrip, roundtrip_gross, residence, ways: [near, far], .. } = &target.tally;
+        Self {
+            name: target.name.clone(),
+            address: target.address.ip().to_string(),
+            port: target.address.port(),
+            source_port,
+            ssid: settings.ssid,
+            mode: settings.mode().as_str(),
+            reflector: match ledger.reflector() {
+                Reflector::Unknown => "unknown",
+                Reflector::Stateful => "stateful",
+                Reflector::Stateless => "stateless",
+            },
+            up: target.up,
+            cause: target.cause.map(|cause| cause.as_str()),
+            peer: Peer::of(&target.tally, settings.timescale.ptp_ahead_s != 0),
+            packets: Packets::of(target, settings.mode()),
+            roundtrip: Stat::of(roundtrip),
+            roundtrip_gross: Stat::of(roundtrip_gross),
+            residence: Stat::of(residence),
+            near_end: WaySummary::of(near),
+            far_end: WaySummary::of(far),
+            offset: OffsetSummary::of(&target.tally),
+            histogram: target.tally.bins.as_ref().map(Histogram::of),
+        }
+    }
+}
+
+impl Peer {
+    fn of(tally: &Tally, knows_tai: bool) -> Option<Self> {
+        let sample = tally.last?;
+        let format = sample.error_estimate.format();
+        let is_tai = knows_tai && format == stamp_proto::timestamp::Format::Ptp;
+        Some(Self {
+            format: format.as_str(),
+            timescale: match (tally.is_suspect(), is_tai) {
+                (true, _) => "suspect",
+                (_, true) => "tai",
+                _ => "utc",
+            },
+            synchronized: sample.error_estimate.synchronized(),
+            error_ns: sample.error_estimate.error_ns_ceil(),
+            error_valid: sample.error_estimate.is_valid(),
+            ttl_forward: sample.ttl_forward,
+            ttl_reverse: sample.ttl_reverse,
+        })
+    }
+}
+
+impl Packets {
+    fn of(target: &Target, mode: Mode) -> Self {
+        let Counts { sent, received, lost, late, duplicate, reordered, .. } =
+            *target.sender.ledger().counts();
+        let told = target.sender.ledger().reflector() == Reflector::Stateful;
+        let known = |amount: u64| told.then_some(amount);
+        let Directed { forward, reverse, unknown } = duplicate;
+        Self {
+            sent,
+            received,
+            lost: lost.total(),
+            lost_forward: known(lost.forward),
+            lost_reverse: known(lost.reverse),
+            lost_unknown: lost.unknown,
+            late,
+            // The reflector answers a signed request once, so its copies do not show.
+            duplicate_forward: known(forward).filter(|_| mode == Mode::Open),
+            duplicate_reverse: known(reverse),
+            duplicate_unknown: unknown,
+            reordered_forward: known(reordered.forward),
+            reordered_reverse: known(reordered.reverse),
+            reordered_unknown: reordered.unknown,
+            pending: target.sender.ledger().counts().pending(),
+            unstamped: target.unstamped,
+            recovered: 0,
+            send_errors: target.send_errors.clone(),
+            discarded: target
+                .discarded
+                .iter()
+                .chain(&target.tally.faults)
+                .map(|(&why, &n)| (why, n))
+                .collect(),
+        }
+    }
+}
+
+impl Stat {
+    pub(crate) fn of(distribution: &Distribution) -> Option<Self> {
+        let Summary { count, min, mean, stddev, p50, p90, p95, p99, p999, max, last } =
+            distribution.summary()?;
+        Some(Self { count, min, mean, stddev, p50, p90, p95, p99, p999, max, last })
+    }
+}
+
+impl WaySummary {
+    fn of(way: &Way) -> Self {
+        Self {
+            raw: Stat::of(&way.raw),
+            lower: Stat::of(&way.lower),
+            upper: Stat::of(&way.upper),
+            usable: way.usable,
+            unusable: way.unusable.clone(),
+            pdv: Stat::of(&way.pdv),
+            ipdv_abs: Stat::of(&way.ipdv_abs),
+            jitter_ns: way.jitter_ns(),
+        }
+    }
+}
+
+impl OffsetSummary {
+    fn of(tally: &Tally) -> Option<Self> {
+        let now = monotonic();
+        let offset = tally.offset(now)?;
+        Some(Self {
+            offset_ns: offset.offset_ns,
+            bound_ns: offset.bound_ns,
+            skew_ppb: offset.skew_ppb,
+            age_ns: now.since(offset.measured_at),
+            samples: offset.samples,
+        })
+    }
+}
+
+impl Histogram {
+    fn of(bins: &Bins) -> Self {
+        let scale = match bins.scale() {
+            Scale::Linear => "linear",
+            Scale::Log10 => "log10",
+        };
+        let edges = bins.edges_ns().into_iter().map(|ns| ns / 1e6).collect();
+        Self { scale, unit: "ms", edges, bins: bins.counts().to_vec() }
+    }
+}
+
+/// What a reflector did.
+#[derive(Debug, Serialize)]
+pub struct ReflectorSummary {
+    schema: &'static str,
+    started: String,
+    ended: String,
+    pub(crate) requests: u64,
+    pub(crate) replies: u64,
+    pub(crate) dropped: BTreeMap<&'static str, u64>,
+    old_key: u64,
+    sessions_refused: u64,
+    sessions_expired: u64,
+    pub(crate) sessions: Vec<SessionSummary>,
+    histogram: Option<Histogram>,
+}
+
+/// One session of a reflector.
+#[derive(Debug, Serialize)]
+pub(crate) struct SessionSummary {
+    pub(crate) src: String,
+    pub(crate) dst: String,
+    pub(crate) sport: u16,
+    dport: u16,
+    pub(crate) ssid: u16,
+    micro: Option<u16>,
+    pub(crate) received: u64,
+    transmitted: u64,
+    pub(crate) lost_forward: u64,
+    first_seen: String,
+    last_seen: String,
+    pub(crate) near_end: Option<Stat>,
+}
+
+impl ReflectorSummary {
+    pub(crate) fn of(started: Timestamp, clock: &HostClock, reflecting: &Reflecting) -> Self {
+        let now = clock.now();
+        let date = |mono| {
+            let ns = now.wall.as_ns() - now.mono.since(mono);
+            Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default().to_string()
+        };
+        let sessions = reflecting.reflector.sessions();
+        let session = |(key, session): (
+            &stamp_proto::reflector::SessionKey,
+            &stamp_proto::reflector::Session,
+        )| SessionSummary {
+            src: key.source.ip().to_string(),
+            dst: key.destination.ip().to_string(),
+            sport: key.source.port(),
+            dport: key.destination.port(),
+            ssid: key.ssid,
+            micro: Some(key.micro).filter(|&micro| micro != 0),
+            received: session.received,
+            transmitted: session.transmitted,
+            lost_forward: session.lost_forward(),
+            first_seen: date(session.first_seen),
+            last_seen: date(session.last_seen),
+            near_end: reflecting.near_end.get(key).and_then(Stat::of),
+        };
+        Self {
+            schema: "fathom.stamp.reflector/1",
+            started: started.to_string(),
+            ended: Timestamp::now().to_string(),
+            requests: reflecting.requests,
+            replies: reflecting.replies,
+            dropped: reflecting.dropped.clone(),
+            old_key: reflecting.reflector.old_keys(),
+            sessions_refused: sessions.refused(),
+            sessions_expired: sessions.expired(),
+            sessions: sessions.iter().map(session).collect(),
+            histogram: reflecting.bins.as_ref().map(Histogram::of),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! What is kept of one target's samples.
+
+use std::collections::BTreeMap;
+
+use stamp_proto::clock::MonoTime;
+use stamp_proto::loss::{Direction, Outcome};
+use stamp_proto::offset::{Estimator, Offset, Ppb};
+use stamp_proto::sender::{Fault, LocalClock, OneWay, Sample};
+use stamp_proto::statistics::{Bins, Distribution, Variation};
+
+use crate::clock::Step;
+
+/// Everything that is known of one target.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    pub(crate) roundtrip: Distribution,
+    pub(crate) roundtrip_gross: Distribution,
+    pub(crate) residence: Distribution,
+    /// By direction: near-end, then far-end.
+    pub(crate) ways: [Way; 2],
+    pub(crate) bins: Option<Bins>,
+    pub(crate) faults: BTreeMap<&'static str, u64>,
+    pub(crate) last: Option<Sample>,
+    estimator: Estimator,
+    suspect: bool,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(crate) struct Way {
+    pub(crate) raw: Distribution,
+    pub(crate) lower: Distribution,
+    pub(crate) upper: Distribution,
+    pub(crate) pdv: Distribution,
+    pub(crate) ipdv_abs: Distribution,
+    pub(crate) usable: u64,
+    pub(crate) unusable: BTreeMap<&'static str, u64>,
+    variation: Variation,
+}
+
+impl Way {
+    fn new() -> Self {
+        Self {
+            raw: Distribution::default(),
+            lower: Distribution::default(),
+            upper: Distribution::default(),
+            pdv: Distribution::default(),
+            ipdv_abs: Distribution::default(),
+            usable: 0,
+            unusable: BTreeMap::new(),
+            variation: Variation::new(WINDOW_NS),
+        }
+    }
+
+    /// Smoothed variation in nanoseconds.
+    pub(crate) const fn jitter_ns(&self) -> Option<f64> {
+        self.variation.jitter_ns()
+    }
+
+    fn record(&mut self, sample: &Sample, one_way: &OneWay) {
+        if let Some(why) = one_way.unusable {
+            *self.unusable.entry(why.reason()).or_default() += 1;
+        } else if one_way.raw_ns.is_some() {
+            self.usable += 1;
+        }
+        let Some(raw) = one_way.raw_ns else { return };
+        self.raw.record(raw);
+        let varied = self.variation.record(sample.t4.mono, sample.sequence, raw);
+        self.pdv.record(varied.pdv);
+        if let Some(ipdv) = varied.ipdv {
+            self.ipdv_abs.record(ipdv.saturating_abs());
+        }
+        if let Some((shortest, longest)) = one_way.certain_ns {
+            self.lower.record(shortest);
+            self.upper.record(longest);
+        }
+    }
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub(crate) fn new(bins: Option<Bins>) -> Self {
+        Self {
+            roundtrip: Distribution::default(),
+            roundtrip_gross: Distribution::default(),
+            residence: Distribution::default(),
+            ways: [Way::new(), Way::new()],
+            bins,
+            faults: BTreeMap::new(),
+            last: None,
+            estimator: Estimator::new(WINDOW_NS),
+            suspect: false,
+        }
+    }
+
+    /// Takes one sample, and gives what it says of both directions. A late one and a
+    /// further copy change nothing: their requests are counted otherwise already.
+    pub(crate) fn record(&mut self, sample: &Sample, local: LocalClock) -> [OneWay; 2] {
+        if sample.outcome != Outcome::First {
+            return self.one_ways(sample, local);
+        }
+        self.roundtrip_gross.record(sample.roundtrip_gross_ns);
+        sample.residence_ns.into_iter().for_each(|ns| self.residence.record(ns));
+        if let Some(ns) = sample.roundtrip_ns {
+            self.roundtrip.record(ns);
+            self.bins.iter_mut().for_each(|bins| bins.record(ns));
+        }
+        if let Some(fault) = sample.fault {
+            *self.faults.entry(Fault::reason(fault)).or_default() += 1;
+        }
+        self.compare(sample, local);
+        let one_ways = self.one_ways(sample, local);
+        for (way, one_way) in self.ways.iter_mut().zip(&one_ways) {
+            way.record(sample, one_way);
+        }
+        self.last = Some(*sample);
+        one_ways
+    }
+
+    /// Where the other clock stands.
+    pub(crate) fn offset(&self, now: MonoTime) -> Option<Offset> {
+        self.estimator.estimate(now).filter(|_| !self.suspect)
+    }
+
+    /// True when the clocks are apart by what TAI and UTC are apart.
+    pub(crate) const fn is_suspect(&self) -> bool {
+        self.suspect
+    }
+
+    /// Follows a step of our own clock.
+    pub(crate) fn handle_local_step(&mut self, step: Step) {
+        self.estimator.handle_local_step(step.delta_ns, step.error_ns, step.known_good);
+        self.ways.iter_mut().for_each(|way| way.variation.reset());
+    }
+
+    fn one_ways(&self, sample: &Sample, local: LocalClock) -> [OneWay; 2] {
+        let offset = self.offset(sample.t4.mono);
+        Direction::ALL
+            .map(|direction| OneWay::of(sample, direction, local, offset.as_ref(), self.suspect))
+    }
+
+    fn compare(&mut self, sample: &Sample, local: LocalClock) {
+        let (Some(near), Some(far)) = (sample.near_raw_ns(), sample.far_raw_ns()) else { return };
+        let both = local.synchronized && sample.error_estimate.synchronized();
+        let rate = if both { SYNCHRONIZED_PPB } else { FREE_PPB };
+        // Each time in a packet is cut to its format, by less than a nanosecond.
+        self.estimator.record(sample.t4.mono, far.saturating_neg() - CUT_NS, near + CUT_NS, rate);
+        let estimate = self.estimator.estimate(sample.t4.mono);
+        self.suspect = estimate.is_some_and(|offset| looks_like_tai(offset.offset_ns));
+    }
+}
+
+/// Whether an offset is a whole number of seconds that TAI and UTC were or will be apart.
+fn looks_like_tai(offset_ns: i64) -> bool {
+    let seconds = (offset_ns.unsigned_abs() + NS_PER_S / 2) / NS_PER_S;
+    (30..=45).contains(&seconds)
+}
+
+const NS_PER_S: u64 = 1_000_000_000;
+const WINDOW_NS: i64 = 60_000_000_000;
+const CUT_NS: i64 = 1;
+
+/// How fast two clocks that are kept right can drift apart, and two that are not.
+const SYNCHRONIZED_PPB: Ppb = 15_000;
+const FREE_PPB: Ppb = 200_000;
+
+#[cfg(test)]
+mod tests {
+    use super::looks_like_tai;
+
+    #[test]
+    fn offsets_of_whole_leap_seconds_are_suspect() {
+        for (seconds, expected) in
+            [(37.0, true), (-37.3, true), (29.4, false), (45.4, true), (45.6, false), (0.0, false)]
+        {
+            assert_eq!(looks_like_tai((seconds * 1e9) as i64), expected, "{seconds}");
+        }
+    }
+}
