@@ -56,17 +56,14 @@ impl Service {
     }
 
     /// Runs until it is told to stop or everything is done.
-    pub(crate) fn run(
-        mut self,
-        mut each: impl FnMut(&Self) -> Result<(), Error>,
-    ) -> Result<Over, Error> {
+    pub(crate) fn run(mut self, mut each: impl FnMut(&Self)) -> Result<Over, Error> {
         let mut buffer = vec![0; LONGEST];
         while !self.is_over() {
             self.wait()?;
             self.read_all(&mut buffer)?;
             self.send_due()?;
             self.handle_time()?;
-            each(&self)?;
+            each(&self);
         }
         if let Some(sending) = &mut self.sending {
             sending.finish();

@@ -1,0 +1,272 @@
+//! `fathom stamp send`.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use stamp_proto::loss::Reflector;
+use stamp_proto::packet::Mode;
+use stamp_proto::reflector::{KeyPair, Keys};
+use stamp_proto::sender::{Sender, Settings, Timescale};
+use stamp_proto::tlv::{HEADER_LEN, Kind};
+
+use super::{EACH_NS, bins, device, enforce, histogram_path, nanoseconds, times, write_histogram};
+use crate::clock::{HostClock, monotonic};
+use crate::error::{Error, Problem};
+use crate::histogram::HistogramFile;
+use crate::parse::{Target as Named, noise, window};
+use crate::samples::Samples;
+use crate::service::{Sending, SendingPlan, Service};
+use crate::settings::{OnZeroSsid, PeerTimescale, ReflectorMode, Send};
+use crate::socket::Socket;
+use crate::stop::Stop;
+use crate::summary::{Frame, SenderSummary};
+use crate::tally::Tally;
+use crate::target::Target;
+use crate::timetable::Timetable;
+use crate::{keys, port};
+
+/// A measurement that has everything it needs.
+#[derive(Debug)]
+pub struct Measurement {
+    service: Service,
+    files: Vec<HistogramFile>,
+    device: String,
+    source_port: u16,
+    stop: Stop,
+}
+
+impl Measurement {
+    /// Looks at everything that can be wrong, and binds the port.
+    ///
+    /// # Errors
+    ///
+    /// When the settings contradict each other or something needed is not there.
+    pub fn prepare(settings: &Send, stop: Stop) -> Result<Self, Error> {
+        let slots = check(settings)?;
+        let clock = HostClock::read()?;
+        enforce(&settings.common, &clock)?;
+        let keys = keys::read(&settings.common.key_file, &settings.common.prev_key_file)?;
+        let sockets = port::bind(settings.src, device(&settings.device), settings.ttl)?;
+        let source_port = sockets.first().map_or(settings.src, Socket::port);
+        let targets = targets(settings, &keys, &clock, slots)?;
+        let files = histogram_files(settings, &targets)?;
+        let samples = settings.samples.as_deref().map(Samples::create).transpose()?;
+        let interval_ns = nanoseconds(settings.interval);
+        let timetable =
+            Timetable::new(targets.len(), settings.schedule, interval_ns, monotonic(), seed());
+        let sending = Sending::new(targets, timetable, plan(settings), sockets.len(), samples);
+        let service = Service::new(clock, sockets, Some(sending), None, stop.clone());
+        Ok(Self { service, files, device: settings.device.clone(), source_port, stop })
+    }
+
+    /// Sends until all packets are sent and answered or given up, or until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// When the sockets or the clocks fail.
+    pub fn run(self) -> Result<SenderSummary, Error> {
+        let Self { service, files, device, source_port, stop } = self;
+        let started = Timestamp::now();
+        let mut written = monotonic();
+        let over = service.run(|service| {
+            if !files.is_empty() && monotonic().since(written) >= EACH_NS {
+                written = monotonic();
+                write_histograms(&files, service.sending());
+            }
+        })?;
+        write_histograms(&files, over.sending.as_ref());
+        let frame = Frame { started, complete: !stop.is_set(), device, source_port };
+        let targets = over.sending.map(|sending| sending.targets).unwrap_or_default();
+        Ok(SenderSummary::of(&frame, &over.clock, &targets))
+    }
+}
+
+fn targets(
+    settings: &Send,
+    keys: &Keys,
+    clock: &HostClock,
+    slots: usize,
+) -> Result<Vec<Target>, Error> {
+    let timescale = timescale(settings.peer_timescale, clock);
+    let target = |named: &Named| {
+        let session = session(settings, keys, timescale, slots)?;
+        let address = resolve(named, settings.dest)?;
+        let bins = bins(&settings.common)?;
+        Ok(Target::new(named.name(), address, Sender::new(session), Tally::new(bins)))
+    };
+    settings.targets.iter().map(target).collect()
+}
+
+fn plan(settings: &Send) -> SendingPlan {
+    SendingPlan {
+        count: settings.count,
+        end: settings.duration.map(|duration| monotonic().after(nanoseconds(duration))),
+        traffic_class: settings.dscp << 2 | settings.ecn,
+        format: times(settings.common.timestamp_format),
+        patience_ns: nanoseconds(settings.interval)
+            .saturating_mul(3)
+            .max(nanoseconds(settings.timeout)),
+    }
+}
+
+/// Everything that is wrong with the settings, or how many requests are remembered.
+fn check(settings: &Send) -> Result<usize, Error> {
+    let mut problems = Vec::new();
+    if settings.interval < SHORTEST {
+        problems.push(Problem::Interval);
+    }
+    if settings.timeout.is_zero() {
+        problems.push(Problem::Timeout);
+    }
+    let rate = settings.targets.len() as f64 / settings.interval.as_secs_f64().max(1e-9);
+    if rate > f64::from(settings.max_rate) {
+        problems.push(Problem::Rate { asked: rate, allowed: settings.max_rate });
+    }
+    for (n, target) in settings.targets.iter().enumerate() {
+        if settings.targets[..n].contains(target) {
+            problems.push(Problem::Twice(target.name()));
+        }
+    }
+    if let Err(Error::Settings(found)) = bins(&settings.common) {
+        problems.extend(found);
+    }
+    problems.extend(padding(settings).err());
+    let slots = window(settings.interval, settings.timeout);
+    match slots {
+        Some(slots) if problems.is_empty() => Ok(slots),
+        Some(_) => Err(Error::Settings(problems)),
+        None => {
+            problems.push(Problem::Window);
+            Err(Error::Settings(problems))
+        }
+    }
+}
+
+fn session(
+    settings: &Send,
+    keys: &Keys,
+    timescale: Timescale,
+    window: usize,
+) -> Result<Settings, Error> {
+    let ssid = settings.ssid.unwrap_or_else(|| (seed() % 65_535) as u16 + 1);
+    let keys: Option<KeyPair> = match keys.is_empty() {
+        true => None,
+        false => Some(keys.of(ssid).ok_or_else(|| Error::Settings(vec![Problem::NoKey(ssid)]))?),
+    };
+    let padding = padding(settings).map_err(|problem| Error::Settings(vec![problem]))?;
+    let asked = settings
+        .tlv
+        .iter()
+        .chain(&settings.cos)
+        .map(|extension| (extension.kind, extension.value.clone()));
+    Ok(Settings {
+        keys,
+        ssid,
+        format: times(settings.common.timestamp_format),
+        timescale,
+        timeout_ns: nanoseconds(settings.timeout),
+        min_ttl: settings.common.min_ttl,
+        zero_ssid_is_fatal: settings.on_zero_ssid == OnZeroSsid::Stop,
+        window,
+        reflector: match settings.reflector_mode {
+            ReflectorMode::Auto => Reflector::Unknown,
+            ReflectorMode::Stateful => Reflector::Stateful,
+            ReflectorMode::Stateless => Reflector::Stateless,
+        },
+        extensions: asked.chain(padding).collect(),
+    })
+}
+
+/// The extension that brings a request to the size that was asked for, if it needs one.
+fn padding(settings: &Send) -> Result<Option<(Kind, Vec<u8>)>, Problem> {
+    let Some(size) = settings.size.map(usize::from) else { return Ok(None) };
+    let is_signed = !settings.common.key_file.is_empty();
+    let base = if is_signed { Mode::Authenticated } else { Mode::Open }.base_len();
+    let values: Vec<usize> =
+        settings.tlv.iter().chain(&settings.cos).map(|extension| extension.value.len()).collect();
+    let signature =
+        if is_signed && !values.is_empty() { HEADER_LEN + stamp_proto::auth::HMAC_LEN } else { 0 };
+    let least = base + signature + values.iter().map(|len| HEADER_LEN + len).sum::<usize>();
+    if size == least {
+        return Ok(None);
+    }
+    match size.checked_sub(least + HEADER_LEN) {
+        Some(len) if size <= MOST_PAYLOAD => Ok(Some((Kind::ExtraPadding, noise(len)))),
+        _ => Err(Problem::Size { least: least + HEADER_LEN, most: MOST_PAYLOAD }),
+    }
+}
+
+/// One file for each target, named after it where there are several.
+fn histogram_files(settings: &Send, targets: &[Target]) -> Result<Vec<HistogramFile>, Error> {
+    let path = histogram_path(&settings.common, "/tmp/sender-hist");
+    let several = targets.len() > 1;
+    let file = |target: &Target| {
+        let bins = target.tally.bins.as_ref()?;
+        let mut path = path.clone().into_os_string();
+        if several {
+            path.push(format!(".{}", target.name));
+        }
+        Some(HistogramFile::create(path.into(), bins))
+    };
+    targets.iter().filter_map(file).collect()
+}
+
+fn write_histograms(files: &[HistogramFile], sending: Option<&Sending>) {
+    let targets = sending.iter().flat_map(|sending| &sending.targets);
+    for (file, target) in files.iter().zip(targets) {
+        write_histogram(Some(file), target.tally.bins.as_ref());
+    }
+}
+
+/// The first address that the name has.
+fn resolve(target: &Named, port: u16) -> Result<SocketAddr, Error> {
+    match target {
+        Named::Address { address: IpAddr::V6(address), device: Some(device) } => {
+            let scope = nix::net::if_::if_nametoindex(device.as_str());
+            let scope = scope.map_err(|_| Error::NoDevice { device: device.clone() })?;
+            Ok(SocketAddrV6::new(*address, port, 0, scope).into())
+        }
+        Named::Address { address, .. } => Ok(SocketAddr::new(*address, port)),
+        Named::Name(name) => {
+            let failed = |source| Error::Name { name: name.clone(), source };
+            let mut found = (name.as_str(), port).to_socket_addrs().map_err(failed)?;
+            found.next().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
+        }
+    }
+}
+
+/// PTP times are TAI where the kernel knows by how much that is ahead.
+fn timescale(told: PeerTimescale, clock: &HostClock) -> Timescale {
+    let known = clock.tai_offset_s();
+    match told {
+        PeerTimescale::Auto => Timescale { ptp_ahead_s: known.unwrap_or(0), ntp_ahead_s: 0 },
+        PeerTimescale::Utc => Timescale::UTC,
+        PeerTimescale::Tai => {
+            if known.is_none() {
+                tracing::warn!(
+                    event = "timescale.assumed",
+                    seconds = TAI_SINCE_2017,
+                    "The kernel does not know TAI; the offset since 2017 is taken"
+                );
+            }
+            let ahead = known.unwrap_or(TAI_SINCE_2017);
+            Timescale { ptp_ahead_s: ahead, ntp_ahead_s: ahead }
+        }
+    }
+}
+
+/// A number that is another one at each call.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+/// The shortest interval to one target.
+const SHORTEST: Duration = Duration::from_micros(100);
+
+/// What fits into a packet of IPv4 that is 65,535 octets long.
+const MOST_PAYLOAD: usize = 65_507;
+
+/// What TAI is ahead of UTC since the last leap second.
+const TAI_SINCE_2017: i32 = 37;
