@@ -148,6 +148,11 @@ impl Reflector {
         self.sessions.expire(now);
     }
 
+    /// What is decided before the first packet.
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The sessions that are remembered.
     pub const fn sessions(&self) -> &Sessions {
         &self.sessions

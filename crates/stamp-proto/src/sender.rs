@@ -86,6 +86,20 @@ pub enum Discard {
 }
 
 impl Discard {
+    /// Every reason.
+    pub const ALL: [Self; 10] = [
+        Self::BadT1,
+        Self::Ssid,
+        Self::ZeroSsid,
+        Self::Hmac,
+        Self::Short,
+        Self::MinTtl,
+        Self::Checksum,
+        Self::MicroSession,
+        Self::Mode,
+        Self::Unsolicited,
+    ];
+
     /// Value of the `reason` label.
     pub const fn reason(self) -> &'static str {
         match self {

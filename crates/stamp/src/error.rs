@@ -89,6 +89,9 @@ pub enum Error {
         /// The error number.
         source: io::Error,
     },
+    /// The metrics were refused.
+    #[error(transparent)]
+    Registry(#[from] telemetry::registry::RegistryError),
     /// Targets that never answered.
     #[error("no valid reply from {}; check that a reflector runs there and that the way is free for its port", .0.join(", "))]
     Silent(Vec<String>),

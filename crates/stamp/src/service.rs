@@ -15,9 +15,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use stamp_proto::clock::MonoTime;
 
 use crate::clock::{HostClock, monotonic};
+use crate::control::{Command, Commands, Controls};
 use crate::error::Error;
+use crate::outlet::Outlet;
 use crate::socket::{LONGEST, Socket};
-use crate::stop::Stop;
 
 pub(crate) use reflecting::Reflecting;
 pub(crate) use sending::{Plan as SendingPlan, Sending};
@@ -29,7 +30,8 @@ pub(crate) struct Service {
     sockets: Vec<Socket>,
     sending: Option<Sending>,
     reflecting: Option<Reflecting>,
-    stop: Stop,
+    commands: Commands,
+    stopped: bool,
     /// Packets that belong to nobody.
     unsolicited: u64,
     looked: MonoTime,
@@ -38,6 +40,8 @@ pub(crate) struct Service {
 /// What is left when everything is over.
 #[derive(Debug)]
 pub(crate) struct Over {
+    /// Whether it was told to stop before everything was done.
+    pub(crate) stopped: bool,
     pub(crate) clock: HostClock,
     pub(crate) sending: Option<Sending>,
     pub(crate) reflecting: Option<Reflecting>,
@@ -50,25 +54,47 @@ impl Service {
         sockets: Vec<Socket>,
         sending: Option<Sending>,
         reflecting: Option<Reflecting>,
-        stop: Stop,
-    ) -> Self {
-        Self { clock, sockets, sending, reflecting, stop, unsolicited: 0, looked: monotonic() }
+    ) -> Result<Self, Error> {
+        let looked = monotonic();
+        let commands = Commands::new()?;
+        Ok(Self {
+            clock,
+            sockets,
+            sending,
+            reflecting,
+            commands,
+            stopped: false,
+            unsolicited: 0,
+            looked,
+        })
     }
 
     /// Runs until it is told to stop or everything is done.
-    pub(crate) fn run(mut self, mut each: impl FnMut(&Self)) -> Result<Over, Error> {
+    pub(crate) fn run(mut self, outlet: &mut Outlet) -> Result<Over, Error> {
         let mut buffer = vec![0; LONGEST];
+        outlet.begin(&self);
         while !self.is_over() {
             self.wait()?;
+            self.obey(outlet);
             self.read_all(&mut buffer)?;
             self.send_due()?;
             self.handle_time()?;
-            each(&self);
+            outlet.look(&self);
         }
         if let Some(sending) = &mut self.sending {
             sending.finish();
         }
-        Ok(Over { clock: self.clock, sending: self.sending, reflecting: self.reflecting })
+        Ok(Over {
+            stopped: self.stopped,
+            clock: self.clock,
+            sending: self.sending,
+            reflecting: self.reflecting,
+        })
+    }
+
+    /// Controls that work from any thread.
+    pub(crate) fn controls(&self) -> Controls {
+        self.commands.controls()
     }
 
     /// The targets and what came of them.
@@ -81,9 +107,28 @@ impl Service {
         self.reflecting.as_ref()
     }
 
+    /// This host's clocks.
+    pub(crate) const fn clock(&self) -> &HostClock {
+        &self.clock
+    }
+
+    /// Packets that belonged to nobody.
+    pub(crate) const fn unsolicited(&self) -> u64 {
+        self.unsolicited
+    }
+
     fn is_over(&self) -> bool {
-        self.stop.is_set()
-            || self.sending.as_ref().is_some_and(|sending| sending.is_over(monotonic()))
+        self.stopped || self.sending.as_ref().is_some_and(|sending| sending.is_over(monotonic()))
+    }
+
+    fn obey(&mut self, outlet: &Outlet) {
+        while let Some(command) = self.commands.next() {
+            match command {
+                Command::Stop => self.stopped = true,
+                // Whoever asked may be gone.
+                Command::Show(part, reply) => drop(reply.send(outlet.show(self, part))),
+            }
+        }
     }
 
     /// Until a packet comes, one is due, or a time is over.
@@ -100,7 +145,7 @@ impl Service {
             .iter()
             .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
             .collect();
-        waits.push(PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN));
+        waits.push(PollFd::from_borrowed_fd(self.commands.as_fd(), PollFlags::IN));
         match poll(&mut waits, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(errno) => {

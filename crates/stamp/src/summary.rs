@@ -9,7 +9,7 @@ use stamp_proto::packet::Mode;
 use stamp_proto::statistics::{Bins, Distribution, Scale, Summary};
 
 use crate::clock::{HostClock, monotonic};
-use crate::service::Reflecting;
+use crate::service::{Reflecting, Sending};
 use crate::tally::{Tally, Way};
 use crate::target::Target;
 
@@ -150,22 +150,22 @@ struct Histogram {
 
 /// What does not come from the targets themselves.
 #[derive(Debug)]
-pub(crate) struct Frame {
+pub(crate) struct Frame<'a> {
     pub(crate) started: Timestamp,
     pub(crate) complete: bool,
-    pub(crate) device: String,
+    pub(crate) device: &'a str,
     pub(crate) source_port: u16,
 }
 
 impl SenderSummary {
-    pub(crate) fn of(frame: &Frame, clock: &HostClock, targets: &[Target]) -> Self {
+    pub(crate) fn of(frame: &Frame<'_>, clock: &HostClock, targets: &[Target]) -> Self {
         Self {
             schema: "fathom.stamp.summary/1",
             started: frame.started.to_string(),
             ended: Timestamp::now().to_string(),
             complete: frame.complete,
             local: Local {
-                device: frame.device.clone(),
+                device: frame.device.to_owned(),
                 backend: "socket",
                 timestamps: "kernel",
                 kernel_hook: None,
@@ -219,9 +219,9 @@ impl TargetSummary {
             cause: target.cause.map(|cause| cause.as_str()),
             peer: Peer::of(&target.tally, settings.timescale.ptp_ahead_s != 0),
             packets: Packets::of(target, settings.mode()),
-            roundtrip: Stat::of(roundtrip),
-            roundtrip_gross: Stat::of(roundtrip_gross),
-            residence: Stat::of(residence),
+            roundtrip: Stat::of(&roundtrip.exact),
+            roundtrip_gross: Stat::of(&roundtrip_gross.exact),
+            residence: Stat::of(&residence.exact),
             near_end: WaySummary::of(near),
             far_end: WaySummary::of(far),
             offset: OffsetSummary::of(&target.tally),
@@ -301,10 +301,10 @@ impl WaySummary {
             raw: Stat::of(&way.raw),
             lower: Stat::of(&way.lower),
             upper: Stat::of(&way.upper),
-            usable: way.usable,
+            usable: way.trusted.exact.count(),
             unusable: way.unusable.clone(),
-            pdv: Stat::of(&way.pdv),
-            ipdv_abs: Stat::of(&way.ipdv_abs),
+            pdv: Stat::of(&way.pdv.exact),
+            ipdv_abs: Stat::of(&way.ipdv_abs.exact),
             jitter_ns: way.jitter_ns(),
         }
     }
@@ -408,3 +408,43 @@ impl ReflectorSummary {
         }
     }
 }
+
+/// The clock of a target against that of this node.
+#[derive(Debug, Serialize)]
+pub(crate) struct OffsetEntry {
+    from: &'static str,
+    to: String,
+    offset_ns: i64,
+    bound_ns: u64,
+    skew_ppb: Option<i64>,
+    measured_at: String,
+    expires: String,
+    samples: u64,
+    epoch: u32,
+}
+
+/// Where all other clocks stand, as far as that is known.
+pub(crate) fn offsets(clock: &HostClock, sending: Option<&Sending>) -> Vec<OffsetEntry> {
+    let now = clock.now();
+    let date = |ns: i64| Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default().to_string();
+    let entry = |target: &Target| {
+        let offset = target.tally.offset(now.mono)?;
+        let measured = now.wall.as_ns() - now.mono.since(offset.measured_at);
+        Some(OffsetEntry {
+            from: "local",
+            to: target.name.clone(),
+            offset_ns: offset.offset_ns,
+            bound_ns: offset.bound_ns,
+            skew_ppb: offset.skew_ppb,
+            measured_at: date(measured),
+            expires: date(measured + EXPIRE_NS),
+            samples: offset.samples,
+            epoch: now.epoch,
+        })
+    };
+    let known = sending.iter().flat_map(|sending| &sending.targets).filter_map(entry);
+    known.filter(|entry| entry.samples > 0).collect()
+}
+
+/// How long an offset holds after its last sample.
+const EXPIRE_NS: i64 = 120_000_000_000;

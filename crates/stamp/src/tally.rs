@@ -7,15 +7,16 @@ use stamp_proto::loss::{Direction, Outcome};
 use stamp_proto::offset::{Estimator, Offset, Ppb};
 use stamp_proto::sender::{Fault, LocalClock, OneWay, Sample};
 use stamp_proto::statistics::{Bins, Distribution, Variation};
+use telemetry::metric::Histogram;
 
 use crate::clock::Step;
 
 /// Everything that is known of one target.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    pub(crate) roundtrip: Distribution,
-    pub(crate) roundtrip_gross: Distribution,
-    pub(crate) residence: Distribution,
+    pub(crate) roundtrip: Kept,
+    pub(crate) roundtrip_gross: Kept,
+    pub(crate) residence: Kept,
     /// By direction: near-end, then far-end.
     pub(crate) ways: [Way; 2],
     pub(crate) bins: Option<Bins>,
@@ -31,11 +32,31 @@ pub(crate) struct Way {
     pub(crate) raw: Distribution,
     pub(crate) lower: Distribution,
     pub(crate) upper: Distribution,
-    pub(crate) pdv: Distribution,
-    pub(crate) ipdv_abs: Distribution,
-    pub(crate) usable: u64,
+    pub(crate) pdv: Kept,
+    pub(crate) ipdv_abs: Kept,
+    /// Raw values that are trusted.
+    pub(crate) trusted: Kept,
     pub(crate) unusable: BTreeMap<&'static str, u64>,
     variation: Variation,
+}
+
+/// A distribution for documents and the same in buckets for a scraper.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) exact: Distribution,
+    pub(crate) buckets: Histogram,
+}
+
+impl Kept {
+    fn new() -> Self {
+        let buckets = Histogram::new(BUCKETS).expect("the bounds are finite and rise");
+        Self { exact: Distribution::default(), buckets }
+    }
+
+    fn record(&mut self, ns: i64) {
+        self.exact.record(ns);
+        self.buckets.observe(ns as f64 * 1e-9);
+    }
 }
 
 impl Way {
@@ -44,9 +65,9 @@ impl Way {
             raw: Distribution::default(),
             lower: Distribution::default(),
             upper: Distribution::default(),
-            pdv: Distribution::default(),
-            ipdv_abs: Distribution::default(),
-            usable: 0,
+            pdv: Kept::new(),
+            ipdv_abs: Kept::new(),
+            trusted: Kept::new(),
             unusable: BTreeMap::new(),
             variation: Variation::new(WINDOW_NS),
         }
@@ -60,9 +81,8 @@ impl Way {
     fn record(&mut self, sample: &Sample, one_way: &OneWay) {
         if let Some(why) = one_way.unusable {
             *self.unusable.entry(why.reason()).or_default() += 1;
-        } else if one_way.raw_ns.is_some() {
-            self.usable += 1;
         }
+        one_way.trusted_ns().into_iter().for_each(|ns| self.trusted.record(ns));
         let Some(raw) = one_way.raw_ns else { return };
         self.raw.record(raw);
         let varied = self.variation.record(sample.t4.mono, sample.sequence, raw);
@@ -81,9 +101,9 @@ impl Tally {
     /// Nothing yet.
     pub(crate) fn new(bins: Option<Bins>) -> Self {
         Self {
-            roundtrip: Distribution::default(),
-            roundtrip_gross: Distribution::default(),
-            residence: Distribution::default(),
+            roundtrip: Kept::new(),
+            roundtrip_gross: Kept::new(),
+            residence: Kept::new(),
             ways: [Way::new(), Way::new()],
             bins,
             faults: BTreeMap::new(),
@@ -122,6 +142,11 @@ impl Tally {
         self.estimator.estimate(now).filter(|_| !self.suspect)
     }
 
+    /// Times the other clock was set.
+    pub(crate) const fn steps(&self) -> u64 {
+        self.estimator.steps()
+    }
+
     /// True when the clocks are apart by what TAI and UTC are apart.
     pub(crate) const fn is_suspect(&self) -> bool {
         self.suspect
@@ -155,6 +180,12 @@ fn looks_like_tai(offset_ns: i64) -> bool {
     let seconds = (offset_ns.unsigned_abs() + NS_PER_S / 2) / NS_PER_S;
     (30..=45).contains(&seconds)
 }
+
+/// From a microsecond to seconds, three to a decade.
+const BUCKETS: &[f64] = &[
+    1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2,
+    5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
 
 const NS_PER_S: u64 = 1_000_000_000;
 const WINDOW_NS: i64 = 60_000_000_000;

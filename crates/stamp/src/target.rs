@@ -163,3 +163,7 @@ fn reason(error: i32) -> (&'static str, Cause) {
         _ => ("other", Cause::SendError),
     }
 }
+
+/// Every reason for which a packet could not be sent.
+pub(crate) const SEND_ERRORS: [&str; 6] =
+    ["unreachable", "icmp_unreachable", "message_size", "no_buffer", "permission", "other"];

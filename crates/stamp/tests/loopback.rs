@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use serde_json::{Value, json};
 use stamp::settings::{Reflect, Send, expand};
-use stamp::{Error, Exit, Measurement, Reflection, Stop};
+use stamp::{Controls, Error, Exit, System};
 
 #[derive(Parser)]
 struct SendLine {
@@ -29,35 +29,34 @@ fn parse<L: Parser>(line: &str) -> Result<L, clap::Error> {
 
 fn send(line: &str) -> Result<Value, Error> {
     let settings = parse::<SendLine>(line).unwrap_or_else(|error| panic!("{error}")).settings;
-    let summary = Measurement::prepare(&settings, Stop::new()?)?.run()?;
-    Ok(serde_json::to_value(summary).unwrap())
+    let finished = System::sender(&settings)?.run()?;
+    Ok(serde_json::to_value(finished.sender).unwrap())
 }
 
 /// A reflector on a port of its own, until it is dropped or asked for its summary.
 struct Reflector {
     port: u16,
-    stop: Stop,
+    controls: Controls,
     thread: Option<JoinHandle<Value>>,
 }
 
 impl Reflector {
     fn start(flags: &str) -> Self {
-        let stop = Stop::new().unwrap();
-        let (port, prepared) = free_ports()
+        let (port, system) = free_ports()
             .find_map(|port| {
-                let settings = parse::<ReflectLine>(&format!("auto -p {port} {flags}"))
-                    .unwrap_or_else(|error| panic!("{error}"));
-                Reflection::prepare(&settings.settings, stop.clone())
-                    .ok()
-                    .map(|prepared| (port, prepared))
+                let settings = parse::<ReflectLine>(&format!("auto -p {port} {flags}"));
+                let settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
+                System::reflector(&settings).ok().map(|system| (port, system))
             })
             .unwrap();
-        let thread = thread::spawn(move || serde_json::to_value(prepared.run().unwrap()).unwrap());
-        Self { port, stop, thread: Some(thread) }
+        let controls = system.controls();
+        let thread =
+            thread::spawn(move || serde_json::to_value(system.run().unwrap().reflector).unwrap());
+        Self { port, controls, thread: Some(thread) }
     }
 
     fn summary(mut self) -> Value {
-        self.stop.stop();
+        self.controls.stop();
         self.thread.take().unwrap().join().unwrap()
     }
 
@@ -68,7 +67,7 @@ impl Reflector {
 
 impl Drop for Reflector {
     fn drop(&mut self) {
-        self.stop.stop();
+        self.controls.stop();
     }
 }
 
@@ -182,13 +181,14 @@ fn an_endless_measurement_ends_in_good_order_when_it_is_told_to() {
     let reflector = Reflector::start("");
     let line = format!("auto 127.0.0.1 -s 0 -d {} -i 1ms", reflector.port);
     let settings = parse::<SendLine>(&line).unwrap().settings;
-    let stop = Stop::new().unwrap();
-    let prepared = Measurement::prepare(&settings, stop.clone()).unwrap();
-    let thread = thread::spawn(move || serde_json::to_value(prepared.run().unwrap()).unwrap());
+    let prepared = System::sender(&settings).unwrap();
+    let controls = prepared.controls();
+    let thread =
+        thread::spawn(move || serde_json::to_value(prepared.run().unwrap().sender).unwrap());
     let until = Instant::now() + Duration::from_secs(10);
     while !thread.is_finished() && Instant::now() < until {
         thread::sleep(Duration::from_millis(50));
-        stop.stop();
+        controls.stop();
     }
     let summary = thread.join().unwrap();
     assert_eq!(summary["complete"], false);
@@ -322,4 +322,66 @@ fn a_payload_has_the_size_that_was_asked_for() {
         let mut buffer = [0; 2_000];
         assert_eq!(socket.recv(&mut buffer).unwrap(), size, "{flags}");
     }
+}
+
+/// What a scraper reads from a running system, once it has seen replies.
+fn exposed(
+    system: System,
+    registry: &telemetry::registry::Registry,
+) -> telemetry::registry::Snapshot {
+    let controls = system.controls();
+    let thread = thread::spawn(move || system.run().unwrap());
+    let until = Instant::now() + Duration::from_secs(10);
+    let received = || {
+        let snapshot = registry.snapshot();
+        let points = snapshot
+            .family("fathom_stamp_packets_received_total")
+            .map(|family| family.points().to_vec());
+        points
+            .is_some_and(|points| points.iter().any(|point| point.value != 0_u64.into()))
+            .then_some(snapshot)
+    };
+    let snapshot = std::iter::repeat_with(|| {
+        thread::sleep(Duration::from_millis(50));
+        received()
+    })
+    .take_while(|_| Instant::now() < until)
+    .flatten()
+    .next();
+    controls.stop();
+    thread.join().unwrap();
+    snapshot.expect("metrics show replies within ten seconds")
+}
+
+#[test]
+fn metrics_show_what_happens_while_it_does() {
+    let registry = telemetry::registry::Registry::new(telemetry::registry::Build {
+        version: "",
+        revision: "",
+        rustc: "",
+        target: "",
+    });
+    let reflector = Reflector::start("");
+    let line = format!(
+        "auto 127.0.0.1 -s 0 -d {} -i 10ms --hist --floor 0 --ceiling 1000",
+        reflector.port
+    );
+    let system = System::sender(&parse::<SendLine>(&line).unwrap().settings)
+        .unwrap()
+        .exposed_in(&registry)
+        .unwrap();
+    let snapshot = exposed(system, &registry);
+    let described = stamp::CATALOGUE
+        .metrics
+        .iter()
+        .map(|metric| metric.name)
+        .filter(|name| !name.contains("reflector_"));
+    // The kernel of a test machine may know no TAI, and skew takes half a minute to show.
+    let absent: Vec<_> = described
+        .filter(|name| snapshot.family(name).is_none_or(|family| family.points().is_empty()))
+        .collect();
+    let unknown = ["fathom_stamp_clock_tai_offset_seconds", "fathom_stamp_clock_skew_ratio"];
+    assert!(absent.iter().all(|name| unknown.contains(name)), "{absent:?}");
+    let losses = snapshot.family("fathom_stamp_packets_lost_total").unwrap();
+    assert_eq!(losses.points().len(), 3);
 }

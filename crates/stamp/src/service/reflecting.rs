@@ -23,13 +23,24 @@ pub(crate) struct Reflecting {
     pub(crate) dropped: BTreeMap<&'static str, u64>,
     pub(crate) near_end: HashMap<SessionKey, Distribution>,
     pub(crate) bins: Option<Bins>,
+    /// Of all durations in the bins, in nanoseconds.
+    pub(crate) sum_ns: i128,
 }
 
 impl Reflecting {
     /// A reflector that has answered nothing.
     pub(crate) fn new(reflector: Reflector, format: Format, bins: Option<Bins>) -> Self {
         let dropped = Refusal::ALL.iter().map(|refusal| (refusal.reason(), 0)).collect();
-        Self { reflector, format, requests: 0, replies: 0, dropped, near_end: HashMap::new(), bins }
+        Self {
+            reflector,
+            format,
+            requests: 0,
+            replies: 0,
+            dropped,
+            near_end: HashMap::new(),
+            bins,
+            sum_ns: 0,
+        }
     }
 
     /// Answers a packet, or counts why not.
@@ -93,7 +104,10 @@ impl Reflecting {
         if let Some(session) = answer.session() {
             self.near_end.entry(*session).or_default().record(near_end);
         }
-        self.bins.iter_mut().for_each(|bins| bins.record(near_end));
+        if let Some(bins) = &mut self.bins {
+            bins.record(near_end);
+            self.sum_ns += i128::from(near_end);
+        }
     }
 
     pub(super) fn expire(&mut self, now: MonoTime) {

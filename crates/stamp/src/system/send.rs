@@ -1,85 +1,47 @@
-//! `fathom stamp send`.
+//! A Session-Sender from its settings.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::time::Duration;
 
-use jiff::Timestamp;
 use stamp_proto::loss::Reflector;
 use stamp_proto::packet::Mode;
 use stamp_proto::reflector::{KeyPair, Keys};
 use stamp_proto::sender::{Sender, Settings, Timescale};
 use stamp_proto::tlv::{HEADER_LEN, Kind};
 
-use super::{EACH_NS, bins, device, enforce, histogram_path, nanoseconds, times, write_histogram};
+use super::{System, bins, device, enforce, histogram_path, nanoseconds, times};
 use crate::clock::{HostClock, monotonic};
 use crate::error::{Error, Problem};
 use crate::histogram::HistogramFile;
+use crate::outlet::Outlet;
 use crate::parse::{Target as Named, noise, window};
 use crate::samples::Samples;
 use crate::service::{Sending, SendingPlan, Service};
 use crate::settings::{OnZeroSsid, PeerTimescale, ReflectorMode, Send};
 use crate::socket::Socket;
-use crate::stop::Stop;
-use crate::summary::{Frame, SenderSummary};
 use crate::tally::Tally;
 use crate::target::Target;
 use crate::timetable::Timetable;
 use crate::{keys, port};
 
-/// A measurement that has everything it needs.
-#[derive(Debug)]
-pub struct Measurement {
-    service: Service,
-    files: Vec<HistogramFile>,
-    device: String,
-    source_port: u16,
-    stop: Stop,
-}
-
-impl Measurement {
-    /// Looks at everything that can be wrong, and binds the port.
-    ///
-    /// # Errors
-    ///
-    /// When the settings contradict each other or something needed is not there.
-    pub fn prepare(settings: &Send, stop: Stop) -> Result<Self, Error> {
-        let slots = check(settings)?;
-        let clock = HostClock::read()?;
-        enforce(&settings.common, &clock)?;
-        let keys = keys::read(&settings.common.key_file, &settings.common.prev_key_file)?;
-        let sockets = port::bind(settings.src, device(&settings.device), settings.ttl)?;
-        let source_port = sockets.first().map_or(settings.src, Socket::port);
-        let targets = targets(settings, &keys, &clock, slots)?;
-        let files = histogram_files(settings, &targets)?;
-        let samples = settings.samples.as_deref().map(Samples::create).transpose()?;
-        let interval_ns = nanoseconds(settings.interval);
-        let timetable =
-            Timetable::new(targets.len(), settings.schedule, interval_ns, monotonic(), seed());
-        let sending = Sending::new(targets, timetable, plan(settings), sockets.len(), samples);
-        let service = Service::new(clock, sockets, Some(sending), None, stop.clone());
-        Ok(Self { service, files, device: settings.device.clone(), source_port, stop })
-    }
-
-    /// Sends until all packets are sent and answered or given up, or until told to stop.
-    ///
-    /// # Errors
-    ///
-    /// When the sockets or the clocks fail.
-    pub fn run(self) -> Result<SenderSummary, Error> {
-        let Self { service, files, device, source_port, stop } = self;
-        let started = Timestamp::now();
-        let mut written = monotonic();
-        let over = service.run(|service| {
-            if !files.is_empty() && monotonic().since(written) >= EACH_NS {
-                written = monotonic();
-                write_histograms(&files, service.sending());
-            }
-        })?;
-        write_histograms(&files, over.sending.as_ref());
-        let frame = Frame { started, complete: !stop.is_set(), device, source_port };
-        let targets = over.sending.map(|sending| sending.targets).unwrap_or_default();
-        Ok(SenderSummary::of(&frame, &over.clock, &targets))
-    }
+/// Looks at everything that can be wrong, and binds the port.
+pub(super) fn prepare(settings: &Send) -> Result<System, Error> {
+    let slots = check(settings)?;
+    let clock = HostClock::read()?;
+    enforce(&settings.common, &clock)?;
+    let keys = keys::read(&settings.common.key_file, &settings.common.prev_key_file)?;
+    let sockets = port::bind(settings.src, device(&settings.device), settings.ttl)?;
+    let source_port = sockets.first().map_or(settings.src, Socket::port);
+    let targets = targets(settings, &keys, &clock, slots)?;
+    let files = histogram_files(settings, &targets)?;
+    let samples = settings.samples.as_deref().map(Samples::create).transpose()?;
+    let interval_ns = nanoseconds(settings.interval);
+    let timetable =
+        Timetable::new(targets.len(), settings.schedule, interval_ns, monotonic(), seed());
+    let sending = Sending::new(targets, timetable, plan(settings), sockets.len(), samples);
+    let service = Service::new(clock, sockets, Some(sending), None)?;
+    let outlet = Outlet::new(settings.device.clone(), source_port).with_target_files(files);
+    Ok(System { service, outlet })
 }
 
 fn targets(
@@ -210,13 +172,6 @@ fn histogram_files(settings: &Send, targets: &[Target]) -> Result<Vec<HistogramF
         Some(HistogramFile::create(path.into(), bins))
     };
     targets.iter().filter_map(file).collect()
-}
-
-fn write_histograms(files: &[HistogramFile], sending: Option<&Sending>) {
-    let targets = sending.iter().flat_map(|sending| &sending.targets);
-    for (file, target) in files.iter().zip(targets) {
-        write_histogram(Some(file), target.tally.bins.as_ref());
-    }
 }
 
 /// The first address that the name has.

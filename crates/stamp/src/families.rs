@@ -1,0 +1,62 @@
+//! Everything that is known, as metric families.
+
+mod reflector;
+mod sender;
+
+use stamp_proto::statistics::Bins;
+use telemetry::metric::{Family, Histogram, LabelValue};
+
+use crate::catalogue as metric;
+use crate::clock::HostClock;
+use crate::service::Service;
+
+/// All families of one moment.
+pub(crate) fn families(service: &Service) -> Vec<Family> {
+    let mut families = Vec::with_capacity(metric::CATALOGUE.metrics.len());
+    let mut steps = Family::new(&metric::STEPS);
+    let mut user_delay = Family::new(&metric::USER_DELAY);
+    clock(service.clock(), &mut families);
+    steps.push(["local".into()], service.clock().steps());
+    if let Some(sending) = service.sending() {
+        sender::families(&sending.targets, &mut families);
+        for target in &sending.targets {
+            let name = LabelValue::from(target.name.clone());
+            steps.push([name.clone()], target.tally.steps());
+            let kept = &target.tally;
+            let histogram =
+                kept.bins.as_ref().and_then(|bins| user(bins, kept.roundtrip.exact.sum()));
+            histogram.into_iter().for_each(|histogram| user_delay.push([name.clone()], histogram));
+        }
+    }
+    if let Some(reflecting) = service.reflecting() {
+        reflector::families(reflecting, &mut families);
+        let histogram = reflecting.bins.as_ref().and_then(|bins| user(bins, reflecting.sum_ns));
+        histogram
+            .into_iter()
+            .for_each(|histogram| user_delay.push(["reflector".into()], histogram));
+    }
+    families.extend([steps, user_delay]);
+    families.push(Family::single(&metric::UNSOLICITED, service.unsolicited()));
+    let mut backend = Family::new(&metric::BACKEND);
+    backend.push(["socket".into(), "none".into(), "kernel".into()], 1_u64);
+    families.push(backend);
+    families
+}
+
+fn clock(clock: &HostClock, families: &mut Vec<Family>) {
+    let local = clock.local();
+    families.push(Family::single(&metric::SYNCHRONIZED, local.synchronized));
+    families
+        .extend(local.error_ns.map(|ns| Family::single(&metric::CLOCK_ERROR, seconds(ns as f64))));
+    families.extend(clock.tai_offset_s().map(|s| Family::single(&metric::TAI, f64::from(s))));
+}
+
+/// The bins of a histogram file as buckets: what is at a limit belongs to the bin below.
+fn user(bins: &Bins, sum_ns: i128) -> Option<Histogram> {
+    let bounds: Vec<f64> = bins.edges_ns().into_iter().map(seconds).collect();
+    Histogram::from_counts(bounds, bins.counts().to_vec(), seconds(sum_ns as f64)).ok()
+}
+
+fn seconds(ns: f64) -> f64 {
+    ns * 1e-9
+}

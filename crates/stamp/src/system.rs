@@ -1,0 +1,141 @@
+//! The system: prepared from settings, which is when everything is looked at that can be
+//! refused, and then run to its end.
+
+mod reflect;
+mod send;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::Router;
+use stamp_proto::statistics::{Bins, Scale};
+use stamp_proto::timestamp::Format as Times;
+use telemetry::registry::Registry;
+
+use crate::api;
+use crate::clock::HostClock;
+use crate::control::Controls;
+use crate::error::{ClockRefused, Error};
+use crate::outlet::Outlet;
+use crate::service::Service;
+use crate::settings::{Common, HistScale, Reflect, Send, TimestampFormat};
+use crate::summary::{ReflectorSummary, SenderSummary};
+
+/// A system that has everything it needs.
+#[derive(Debug)]
+pub struct System {
+    service: Service,
+    outlet: Outlet,
+}
+
+/// What the roles of a system measured; absent for a role that it did not have.
+#[derive(Debug)]
+pub struct Finished {
+    /// What the Session-Sender measured.
+    pub sender: Option<SenderSummary>,
+    /// What the Session-Reflector did.
+    pub reflector: Option<ReflectorSummary>,
+}
+
+impl System {
+    /// A Session-Sender.
+    ///
+    /// # Errors
+    ///
+    /// When the settings contradict each other or something needed is not there.
+    pub fn sender(settings: &Send) -> Result<Self, Error> {
+        send::prepare(settings)
+    }
+
+    /// A Session-Reflector.
+    ///
+    /// # Errors
+    ///
+    /// As [`System::sender`].
+    pub fn reflector(settings: &Reflect) -> Result<Self, Error> {
+        reflect::prepare(settings)
+    }
+
+    /// Shows what it knows in this registry while it runs.
+    ///
+    /// # Errors
+    ///
+    /// When the registry refuses its metrics.
+    pub fn exposed_in(mut self, registry: &Registry) -> Result<Self, Error> {
+        self.outlet.expose(registry)?;
+        Ok(self)
+    }
+
+    /// The API of the system.
+    pub fn routes(&self) -> Router {
+        api::routes(self.service.controls())
+    }
+
+    /// Controls that work from any thread.
+    pub fn controls(&self) -> Controls {
+        self.service.controls()
+    }
+
+    /// Runs until all packets are sent and answered or given up, or until told to stop.
+    ///
+    /// # Errors
+    ///
+    /// When the sockets or the clocks fail.
+    pub fn run(self) -> Result<Finished, Error> {
+        let Self { service, mut outlet } = self;
+        let over = service.run(&mut outlet)?;
+        Ok(outlet.finish(&over))
+    }
+}
+
+fn enforce(common: &Common, clock: &HostClock) -> Result<(), ClockRefused> {
+    let local = clock.local();
+    if (common.enforce_sync || common.enforce_ptp) && !local.synchronized {
+        return Err(ClockRefused::Unsynchronised);
+    }
+    if common.enforce_ptp {
+        return Err(ClockRefused::NoPtp);
+    }
+    let allowed = common
+        .max_error
+        .filter(|_| common.enforce_sync)
+        .map(|most| nanoseconds(most).unsigned_abs());
+    match (local.error_ns, allowed) {
+        (Some(error_ns), Some(allowed_ns)) if error_ns > allowed_ns => {
+            Err(ClockRefused::ErrorTooLarge { error_ns, allowed_ns })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bins(common: &Common) -> Result<Option<Bins>, Error> {
+    let Some((bins, floor, ceiling)) = common.histogram() else { return Ok(None) };
+    let scale = match common.hist_scale {
+        HistScale::Linear => Scale::Linear,
+        HistScale::Log10 => Scale::Log10,
+    };
+    let bins = Bins::new(bins, floor, ceiling, scale);
+    bins.map(Some).map_err(|error| Error::Settings(vec![error.into()]))
+}
+
+/// Where the histogram goes: bare `--hist` is how the replaced chart asked for it.
+fn histogram_path(common: &Common, bare: &str) -> PathBuf {
+    let is_bare = common.hist.is_some_and(|hist| hist.is_bare());
+    let default = if is_bare { bare } else { "./hist" };
+    common.histpath.clone().unwrap_or_else(|| default.into())
+}
+
+fn device(name: &str) -> Option<&str> {
+    Some(name).filter(|&name| name != "auto")
+}
+
+const fn times(format: TimestampFormat) -> Times {
+    match format {
+        TimestampFormat::Ntp => Times::Ntp,
+        TimestampFormat::Ptp => Times::Ptp,
+    }
+}
+
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
