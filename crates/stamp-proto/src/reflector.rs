@@ -89,6 +89,7 @@ pub struct Answer {
     mode: Mode,
     key: Option<Key>,
     session: Option<SessionKey>,
+    sequence: u32,
 }
 
 impl Answer {
@@ -100,6 +101,11 @@ impl Answer {
     /// The session by which the answer is numbered; none when it has its request's number.
     pub const fn session(&self) -> Option<&SessionKey> {
         self.session.as_ref()
+    }
+
+    /// The answer's number.
+    pub const fn sequence(&self) -> u32 {
+        self.sequence
     }
 }
 
@@ -140,6 +146,17 @@ impl Reflector {
         }
         if let Some(session) = answer.session.as_ref().and_then(|key| self.sessions.find(key)) {
             session.answered_at(sent);
+        }
+    }
+
+    /// Takes a better time for reply `sequence` of a session, which its next reply tells
+    /// in a Follow-Up.
+    pub fn handle_sent(&mut self, session: &SessionKey, sequence: u32, sent: Timestamp) {
+        let reply = self.sessions.find(session).and_then(|session| session.last_reply.as_mut());
+        if let Some((last, time)) = reply
+            && *last == sequence
+        {
+            *time = sent;
         }
     }
 
@@ -293,7 +310,7 @@ impl Reflector {
             sender_ttl: arrival.ttl,
         };
         reply.emit(mode, &mut payload);
-        Ok(Answer { payload, wanted, mode, key, session: numbered })
+        Ok(Answer { payload, wanted, mode, key, session: numbered, sequence })
     }
 }
 

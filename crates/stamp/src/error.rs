@@ -160,6 +160,14 @@ pub enum Problem {
         /// What fits into a datagram.
         most: usize,
     },
+    /// Two roles on one port that want different sockets.
+    #[error(
+        "two roles share UDP port {port} but not device and TTL; give them the same, or ports of their own"
+    )]
+    Shared {
+        /// The port.
+        port: u16,
+    },
     /// Keys that nobody uses, or sessions without one.
     #[error("session {0} has no key; add one for all sessions, or for this one")]
     NoKey(u16),

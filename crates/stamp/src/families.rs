@@ -9,6 +9,8 @@ use telemetry::metric::{Family, Histogram, LabelValue};
 use crate::catalogue as metric;
 use crate::clock::HostClock;
 use crate::service::Service;
+use crate::tally::Tally;
+use crate::target::Target;
 
 /// All families of one moment.
 pub(crate) fn families(service: &Service) -> Vec<Family> {
@@ -17,19 +19,23 @@ pub(crate) fn families(service: &Service) -> Vec<Family> {
     let mut user_delay = Family::new(&metric::USER_DELAY);
     clock(service.clock(), &mut families);
     steps.push(["local".into()], service.clock().steps());
-    if let Some(sending) = service.sending() {
-        sender::families(&sending.targets, &mut families);
-        for target in &sending.targets {
-            let name = LabelValue::from(target.name.clone());
-            steps.push([name.clone()], target.tally.steps());
-            let kept = &target.tally;
-            let histogram =
-                kept.bins.as_ref().and_then(|bins| user(bins, kept.roundtrip.exact.sum()));
-            histogram.into_iter().for_each(|histogram| user_delay.push([name.clone()], histogram));
-        }
+    let targets: Vec<&Target> =
+        service.senders().iter().flat_map(|sending| &sending.targets).collect();
+    if !targets.is_empty() {
+        sender::families(&targets, &mut families);
     }
-    if let Some(reflecting) = service.reflecting() {
-        reflector::families(reflecting, &mut families);
+    for target in targets {
+        let name = LabelValue::from(target.name.clone());
+        steps.push([name.clone()], target.tally.steps());
+        let Tally { bins, roundtrip, .. } = &target.tally;
+        let histogram = bins.as_ref().and_then(|bins| user(bins, roundtrip.exact.sum()));
+        histogram.into_iter().for_each(|histogram| user_delay.push([name.clone()], histogram));
+    }
+    if !service.reflectors().is_empty() {
+        reflector::families(service.reflectors(), &mut families);
+    }
+    // One histogram stands for all reflectors: that of the first.
+    if let Some(reflecting) = service.reflectors().first() {
         let histogram = reflecting.bins.as_ref().and_then(|bins| user(bins, reflecting.sum_ns));
         histogram
             .into_iter()

@@ -21,8 +21,15 @@ impl HistogramFile {
         Ok(file)
     }
 
+    /// Brings the file up to date. That it can't be is told, and changes nothing else.
+    pub(crate) fn update(&self, bins: Option<&Bins>) {
+        if let Some(Err(error)) = bins.map(|bins| self.write(bins)) {
+            tracing::warn!(event = "histogram.lost", path = %self.path.display(), %error, "A histogram can't be written");
+        }
+    }
+
     /// Puts new counts in the place of the old ones; a reader sees either.
-    pub(crate) fn write(&self, bins: &Bins) -> io::Result<()> {
+    fn write(&self, bins: &Bins) -> io::Result<()> {
         let mut temporary = self.path.clone().into_os_string();
         temporary.push(".new");
         let temporary = Path::new(&temporary);

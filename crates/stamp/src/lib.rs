@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod api;
+mod awaited;
 mod catalogue;
 mod clock;
 mod control;
@@ -18,6 +19,7 @@ pub mod keys;
 mod outlet;
 pub mod parse;
 mod port;
+mod ports;
 mod samples;
 mod service;
 pub mod settings;

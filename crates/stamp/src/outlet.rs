@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use serde_json::Value;
 use stamp_proto::clock::MonoTime;
-use stamp_proto::statistics::Bins;
 use telemetry::registry::{CollectorHandle, Options, Registry};
 
 use crate::catalogue::CATALOGUE;
@@ -11,45 +10,22 @@ use crate::clock::{HostClock, monotonic};
 use crate::control::Part;
 use crate::error::Error;
 use crate::families::families;
-use crate::histogram::HistogramFile;
 use crate::service::{Over, Reflecting, Sending, Service};
-use crate::summary::{ClockSummary, Frame, ReflectorSummary, SenderSummary, offsets};
+use crate::summary::{ClockSummary, ReflectorSummary, SenderSummary, offsets};
 use crate::system::Finished;
 
 /// All outlets of one system.
 #[derive(Debug)]
 pub(crate) struct Outlet {
     started: Timestamp,
-    device: String,
-    source_port: u16,
-    target_files: Vec<HistogramFile>,
-    reflector_file: Option<HistogramFile>,
     handle: Option<CollectorHandle>,
     last: MonoTime,
 }
 
 impl Outlet {
-    /// No outlet but the documents.
-    pub(crate) fn new(device: String, source_port: u16) -> Self {
-        Self {
-            started: Timestamp::now(),
-            device,
-            source_port,
-            target_files: Vec::new(),
-            reflector_file: None,
-            handle: None,
-            last: monotonic(),
-        }
-    }
-
-    /// Histograms of the targets, in their order.
-    pub(crate) fn with_target_files(self, target_files: Vec<HistogramFile>) -> Self {
-        Self { target_files, ..self }
-    }
-
-    /// The histogram of the reflector.
-    pub(crate) fn with_reflector_file(self, reflector_file: Option<HistogramFile>) -> Self {
-        Self { reflector_file, ..self }
+    /// No outlet but files and documents.
+    pub(crate) fn new() -> Self {
+        Self { started: Timestamp::now(), handle: None, last: monotonic() }
     }
 
     /// Metrics of everything.
@@ -73,7 +49,7 @@ impl Outlet {
         }
         self.last = now;
         self.publish(service);
-        self.write(service.sending(), service.reflecting());
+        write(service.senders(), service.reflectors());
     }
 
     /// Shows that the service has begun.
@@ -84,49 +60,36 @@ impl Outlet {
 
     /// One document of now.
     pub(crate) fn show(&self, service: &Service, part: Part) -> Value {
+        let clock = service.clock();
         let document = match part {
-            Part::Summary => {
-                serde_json::to_value(self.sender(service.clock(), service.sending(), false))
-            }
-            Part::Reflector => {
-                serde_json::to_value(self.reflector(service.clock(), service.reflecting()))
-            }
-            Part::Offsets => serde_json::to_value(offsets(service.clock(), service.sending())),
-            Part::Clock => serde_json::to_value(ClockSummary::of(service.clock())),
+            Part::Summary => serde_json::to_value(self.sender(clock, service.senders(), false)),
+            Part::Reflector => serde_json::to_value(self.reflector(clock, service.reflectors())),
+            Part::Offsets => serde_json::to_value(offsets(clock, service.senders())),
+            Part::Clock => serde_json::to_value(ClockSummary::of(clock)),
         };
         document.unwrap_or(Value::Null)
     }
 
     /// The documents of the end.
     pub(crate) fn finish(&self, over: &Over) -> Finished {
-        self.write(over.sending.as_ref(), over.reflecting.as_ref());
+        write(&over.senders, &over.reflectors);
         Finished {
-            sender: self.sender(&over.clock, over.sending.as_ref(), !over.stopped),
-            reflector: self.reflector(&over.clock, over.reflecting.as_ref()),
+            sender: self.sender(&over.clock, &over.senders, !over.stopped),
+            reflector: self.reflector(&over.clock, &over.reflectors),
         }
     }
 
     fn sender(
         &self,
         clock: &HostClock,
-        sending: Option<&Sending>,
+        senders: &[Sending],
         complete: bool,
     ) -> Option<SenderSummary> {
-        let frame = Frame {
-            started: self.started,
-            complete,
-            device: &self.device,
-            source_port: self.source_port,
-        };
-        sending.map(|sending| SenderSummary::of(&frame, clock, &sending.targets))
+        SenderSummary::of(self.started, complete, clock, senders)
     }
 
-    fn reflector(
-        &self,
-        clock: &HostClock,
-        reflecting: Option<&Reflecting>,
-    ) -> Option<ReflectorSummary> {
-        reflecting.map(|reflecting| ReflectorSummary::of(self.started, clock, reflecting))
+    fn reflector(&self, clock: &HostClock, reflectors: &[Reflecting]) -> Option<ReflectorSummary> {
+        ReflectorSummary::of(self.started, clock, reflectors)
     }
 
     fn publish(&self, service: &Service) {
@@ -135,22 +98,11 @@ impl Outlet {
             handle.beat();
         }
     }
-
-    fn write(&self, sending: Option<&Sending>, reflecting: Option<&Reflecting>) {
-        let targets = sending.iter().flat_map(|sending| &sending.targets);
-        for (file, target) in self.target_files.iter().zip(targets) {
-            write(file, target.tally.bins.as_ref());
-        }
-        if let Some(file) = &self.reflector_file {
-            write(file, reflecting.and_then(|reflecting| reflecting.bins.as_ref()));
-        }
-    }
 }
 
-fn write(file: &HistogramFile, bins: Option<&Bins>) {
-    if let Some(Err(error)) = bins.map(|bins| file.write(bins)) {
-        tracing::warn!(event = "histogram.lost", %error, "A histogram can't be written");
-    }
+fn write(senders: &[Sending], reflectors: &[Reflecting]) {
+    senders.iter().for_each(Sending::write_histograms);
+    reflectors.iter().for_each(Reflecting::write_histogram);
 }
 
 /// How often files and metrics are brought up to date.

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::outlet::Outlet;
 use crate::socket::{LONGEST, Socket};
 
+use receive::Packet;
 pub(crate) use reflecting::Reflecting;
 pub(crate) use sending::{Plan as SendingPlan, Sending};
 
@@ -28,8 +29,8 @@ pub(crate) use sending::{Plan as SendingPlan, Sending};
 pub(crate) struct Service {
     clock: HostClock,
     sockets: Vec<Socket>,
-    sending: Option<Sending>,
-    reflecting: Option<Reflecting>,
+    senders: Vec<Sending>,
+    reflectors: Vec<Reflecting>,
     commands: Commands,
     stopped: bool,
     /// Packets that belong to nobody.
@@ -43,8 +44,8 @@ pub(crate) struct Over {
     /// Whether it was told to stop before everything was done.
     pub(crate) stopped: bool,
     pub(crate) clock: HostClock,
-    pub(crate) sending: Option<Sending>,
-    pub(crate) reflecting: Option<Reflecting>,
+    pub(crate) senders: Vec<Sending>,
+    pub(crate) reflectors: Vec<Reflecting>,
 }
 
 impl Service {
@@ -52,16 +53,16 @@ impl Service {
     pub(crate) fn new(
         clock: HostClock,
         sockets: Vec<Socket>,
-        sending: Option<Sending>,
-        reflecting: Option<Reflecting>,
+        senders: Vec<Sending>,
+        reflectors: Vec<Reflecting>,
     ) -> Result<Self, Error> {
         let looked = monotonic();
         let commands = Commands::new()?;
         Ok(Self {
             clock,
             sockets,
-            sending,
-            reflecting,
+            senders,
+            reflectors,
             commands,
             stopped: false,
             unsolicited: 0,
@@ -77,18 +78,16 @@ impl Service {
             self.wait()?;
             self.obey(outlet);
             self.read_all(&mut buffer)?;
-            self.send_due()?;
+            self.send_due();
             self.handle_time()?;
             outlet.look(&self);
         }
-        if let Some(sending) = &mut self.sending {
-            sending.finish();
-        }
+        self.senders.iter_mut().for_each(Sending::finish);
         Ok(Over {
             stopped: self.stopped,
             clock: self.clock,
-            sending: self.sending,
-            reflecting: self.reflecting,
+            senders: self.senders,
+            reflectors: self.reflectors,
         })
     }
 
@@ -97,14 +96,14 @@ impl Service {
         self.commands.controls()
     }
 
-    /// The targets and what came of them.
-    pub(crate) const fn sending(&self) -> Option<&Sending> {
-        self.sending.as_ref()
+    /// The roles of Session-Sender.
+    pub(crate) fn senders(&self) -> &[Sending] {
+        &self.senders
     }
 
-    /// The reflector.
-    pub(crate) const fn reflecting(&self) -> Option<&Reflecting> {
-        self.reflecting.as_ref()
+    /// The roles of Session-Reflector.
+    pub(crate) fn reflectors(&self) -> &[Reflecting] {
+        &self.reflectors
     }
 
     /// This host's clocks.
@@ -117,8 +116,11 @@ impl Service {
         self.unsolicited
     }
 
+    /// A reflector goes on until it is told to stop.
     fn is_over(&self) -> bool {
-        self.stopped || self.sending.as_ref().is_some_and(|sending| sending.is_over(monotonic()))
+        let now = monotonic();
+        self.stopped
+            || self.reflectors.is_empty() && self.senders.iter().all(|sending| sending.is_over(now))
     }
 
     fn obey(&mut self, outlet: &Outlet) {
@@ -134,7 +136,7 @@ impl Service {
     /// Until a packet comes, one is due, or a time is over.
     fn wait(&self) -> Result<(), Error> {
         let due = self
-            .sending
+            .senders
             .iter()
             .filter_map(Sending::next)
             .fold(self.looked.after(LOOK_NS), MonoTime::min);
@@ -154,18 +156,14 @@ impl Service {
         }
     }
 
-    fn send_due(&mut self) -> Result<(), Error> {
-        match &mut self.sending {
-            Some(sending) => sending.send_due(&self.clock, &mut self.sockets),
-            None => Ok(()),
-        }
+    fn send_due(&mut self) {
+        let Self { senders, clock, sockets, .. } = self;
+        senders.iter_mut().for_each(|sending| sending.send_due(clock, sockets));
     }
 
     fn handle_time(&mut self) -> Result<(), Error> {
         let now = monotonic();
-        if let Some(sending) = &mut self.sending {
-            sending.handle_timeout(now);
-        }
+        self.senders.iter_mut().for_each(|sending| sending.handle_timeout(now));
         if now.since(self.looked) < LOOK_NS {
             return Ok(());
         }
@@ -178,13 +176,11 @@ impl Service {
                 "The clock of this host was set"
             );
         }
-        if let Some(sending) = &mut self.sending {
+        for sending in &mut self.senders {
             step.into_iter().for_each(|step| sending.handle_local_step(step));
             sending.judge(now);
         }
-        if let Some(reflecting) = &mut self.reflecting {
-            reflecting.expire(now);
-        }
+        self.reflectors.iter_mut().for_each(|reflecting| reflecting.expire(now));
         Ok(())
     }
 }

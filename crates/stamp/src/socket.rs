@@ -40,6 +40,8 @@ pub(crate) struct Datagram {
 pub(crate) enum Notice {
     /// The packet with this count on its socket left at this time.
     Sent { count: u32, at: WallTime },
+    /// Something that is of no use.
+    Other,
     /// A packet to this address came back.
     Refused { destination: Option<SocketAddr>, error: i32, by_icmp: bool },
 }
@@ -132,7 +134,7 @@ impl Socket {
         match recvmsg::<SockaddrStorage>(self.fd.as_raw_fd(), &mut parts, Some(&mut room), flags) {
             Ok(message) => {
                 let destination = message.address.as_ref().and_then(address);
-                Ok(ancillary::notice(message.cmsgs()?, destination))
+                Ok(Some(ancillary::notice(message.cmsgs()?, destination).unwrap_or(Notice::Other)))
             }
             Err(Errno::EAGAIN) => Ok(None),
             Err(errno) => Err(errno.into()),

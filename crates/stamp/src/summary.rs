@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use stamp_proto::loss::{Counts, Directed, Reflector};
 use stamp_proto::packet::Mode;
+use stamp_proto::reflector::{Session, SessionKey};
+use stamp_proto::sender::Moment;
 use stamp_proto::statistics::{Bins, Distribution, Scale, Summary};
 
 use crate::clock::{HostClock, monotonic};
@@ -148,34 +150,37 @@ struct Histogram {
     bins: Vec<u64>,
 }
 
-/// What does not come from the targets themselves.
-#[derive(Debug)]
-pub(crate) struct Frame<'a> {
-    pub(crate) started: Timestamp,
-    pub(crate) complete: bool,
-    pub(crate) device: &'a str,
-    pub(crate) source_port: u16,
-}
-
 impl SenderSummary {
-    pub(crate) fn of(frame: &Frame<'_>, clock: &HostClock, targets: &[Target]) -> Self {
-        Self {
+    /// What all senders of a system measured; absent when there is none.
+    pub(crate) fn of(
+        started: Timestamp,
+        complete: bool,
+        clock: &HostClock,
+        senders: &[Sending],
+    ) -> Option<Self> {
+        let device = senders.first()?.plan.device.clone();
+        let each = |sending: &Sending| {
+            let port = sending.plan.source_port;
+            sending
+                .targets
+                .iter()
+                .map(move |target| TargetSummary::of(target, port))
+                .collect::<Vec<_>>()
+        };
+        Some(Self {
             schema: "fathom.stamp.summary/1",
-            started: frame.started.to_string(),
+            started: started.to_string(),
             ended: Timestamp::now().to_string(),
-            complete: frame.complete,
+            complete,
             local: Local {
-                device: frame.device.to_owned(),
+                device,
                 backend: "socket",
                 timestamps: "kernel",
                 kernel_hook: None,
                 clock: ClockSummary::of(clock),
             },
-            targets: targets
-                .iter()
-                .map(|target| TargetSummary::of(target, frame.source_port))
-                .collect(),
-        }
+            targets: senders.iter().flat_map(each).collect(),
+        })
     }
 
     /// Names of the targets that never answered.
@@ -369,17 +374,44 @@ pub(crate) struct SessionSummary {
 }
 
 impl ReflectorSummary {
-    pub(crate) fn of(started: Timestamp, clock: &HostClock, reflecting: &Reflecting) -> Self {
-        let now = clock.now();
+    /// What all reflectors of a system did; absent when there is none.
+    pub(crate) fn of(
+        started: Timestamp,
+        clock: &HostClock,
+        reflectors: &[Reflecting],
+    ) -> Option<Self> {
+        let histogram = reflectors.first()?.bins.as_ref().map(Histogram::of);
+        let total = |amount: fn(&Reflecting) -> u64| reflectors.iter().map(amount).sum();
+        let mut dropped = BTreeMap::new();
+        for (&reason, amount) in reflectors.iter().flat_map(|reflecting| &reflecting.dropped) {
+            *dropped.entry(reason).or_default() += amount;
+        }
+        Some(Self {
+            schema: "fathom.stamp.reflector/1",
+            started: started.to_string(),
+            ended: Timestamp::now().to_string(),
+            requests: total(|reflecting| reflecting.requests),
+            replies: total(|reflecting| reflecting.replies),
+            dropped,
+            old_key: total(|reflecting| reflecting.reflector.old_keys()),
+            sessions_refused: total(|reflecting| reflecting.reflector.sessions().refused()),
+            sessions_expired: total(|reflecting| reflecting.reflector.sessions().expired()),
+            sessions: reflectors
+                .iter()
+                .flat_map(|reflecting| SessionSummary::all(clock.now(), reflecting))
+                .collect(),
+            histogram,
+        })
+    }
+}
+
+impl SessionSummary {
+    fn all(now: Moment, reflecting: &Reflecting) -> Vec<Self> {
         let date = |mono| {
             let ns = now.wall.as_ns() - now.mono.since(mono);
             Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default().to_string()
         };
-        let sessions = reflecting.reflector.sessions();
-        let session = |(key, session): (
-            &stamp_proto::reflector::SessionKey,
-            &stamp_proto::reflector::Session,
-        )| SessionSummary {
+        let of = |(key, session): (&SessionKey, &Session)| Self {
             src: key.source.ip().to_string(),
             dst: key.destination.ip().to_string(),
             sport: key.source.port(),
@@ -393,19 +425,7 @@ impl ReflectorSummary {
             last_seen: date(session.last_seen),
             near_end: reflecting.near_end.get(key).and_then(Stat::of),
         };
-        Self {
-            schema: "fathom.stamp.reflector/1",
-            started: started.to_string(),
-            ended: Timestamp::now().to_string(),
-            requests: reflecting.requests,
-            replies: reflecting.replies,
-            dropped: reflecting.dropped.clone(),
-            old_key: reflecting.reflector.old_keys(),
-            sessions_refused: sessions.refused(),
-            sessions_expired: sessions.expired(),
-            sessions: sessions.iter().map(session).collect(),
-            histogram: reflecting.bins.as_ref().map(Histogram::of),
-        }
+        reflecting.reflector.sessions().iter().map(of).collect()
     }
 }
 
@@ -424,7 +444,7 @@ pub(crate) struct OffsetEntry {
 }
 
 /// Where all other clocks stand, as far as that is known.
-pub(crate) fn offsets(clock: &HostClock, sending: Option<&Sending>) -> Vec<OffsetEntry> {
+pub(crate) fn offsets(clock: &HostClock, senders: &[Sending]) -> Vec<OffsetEntry> {
     let now = clock.now();
     let date = |ns: i64| Timestamp::from_nanosecond(i128::from(ns)).unwrap_or_default().to_string();
     let entry = |target: &Target| {
@@ -442,7 +462,7 @@ pub(crate) fn offsets(clock: &HostClock, sending: Option<&Sending>) -> Vec<Offse
             epoch: now.epoch,
         })
     };
-    let known = sending.iter().flat_map(|sending| &sending.targets).filter_map(entry);
+    let known = senders.iter().flat_map(|sending| &sending.targets).filter_map(entry);
     known.filter(|entry| entry.samples > 0).collect()
 }
 

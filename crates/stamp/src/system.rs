@@ -17,6 +17,7 @@ use crate::clock::HostClock;
 use crate::control::Controls;
 use crate::error::{ClockRefused, Error};
 use crate::outlet::Outlet;
+use crate::ports::Ports;
 use crate::service::Service;
 use crate::settings::{Common, HistScale, Reflect, Send, TimestampFormat};
 use crate::summary::{ReflectorSummary, SenderSummary};
@@ -38,22 +39,24 @@ pub struct Finished {
 }
 
 impl System {
-    /// A Session-Sender.
+    /// A system with these roles, on one socket for each port.
     ///
     /// # Errors
     ///
     /// When the settings contradict each other or something needed is not there.
-    pub fn sender(settings: &Send) -> Result<Self, Error> {
-        send::prepare(settings)
-    }
-
-    /// A Session-Reflector.
-    ///
-    /// # Errors
-    ///
-    /// As [`System::sender`].
-    pub fn reflector(settings: &Reflect) -> Result<Self, Error> {
-        reflect::prepare(settings)
+    pub fn new(senders: &[Send], reflectors: &[Reflect]) -> Result<Self, Error> {
+        let clock = HostClock::read()?;
+        let mut ports = Ports::default();
+        // Who answers comes first: whoever sends may send to itself.
+        let reflectors: Result<Vec<_>, _> = reflectors
+            .iter()
+            .map(|settings| reflect::prepare(settings, &clock, &mut ports))
+            .collect();
+        let reflectors = reflectors?;
+        let senders: Result<Vec<_>, _> =
+            senders.iter().map(|settings| send::prepare(settings, &clock, &mut ports)).collect();
+        let service = Service::new(clock, ports.sockets, senders?, reflectors)?;
+        Ok(Self { service, outlet: Outlet::new() })
     }
 
     /// Shows what it knows in this registry while it runs.

@@ -29,7 +29,7 @@ fn parse<L: Parser>(line: &str) -> Result<L, clap::Error> {
 
 fn send(line: &str) -> Result<Value, Error> {
     let settings = parse::<SendLine>(line).unwrap_or_else(|error| panic!("{error}")).settings;
-    let finished = System::sender(&settings)?.run()?;
+    let finished = System::new(&[settings], &[])?.run()?;
     Ok(serde_json::to_value(finished.sender).unwrap())
 }
 
@@ -46,7 +46,7 @@ impl Reflector {
             .find_map(|port| {
                 let settings = parse::<ReflectLine>(&format!("auto -p {port} {flags}"));
                 let settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
-                System::reflector(&settings).ok().map(|system| (port, system))
+                System::new(&[], &[settings]).ok().map(|system| (port, system))
             })
             .unwrap();
         let controls = system.controls();
@@ -181,7 +181,7 @@ fn an_endless_measurement_ends_in_good_order_when_it_is_told_to() {
     let reflector = Reflector::start("");
     let line = format!("auto 127.0.0.1 -s 0 -d {} -i 1ms", reflector.port);
     let settings = parse::<SendLine>(&line).unwrap().settings;
-    let prepared = System::sender(&settings).unwrap();
+    let prepared = System::new(&[settings], &[]).unwrap();
     let controls = prepared.controls();
     let thread =
         thread::spawn(move || serde_json::to_value(prepared.run().unwrap().sender).unwrap());
@@ -324,6 +324,65 @@ fn a_payload_has_the_size_that_was_asked_for() {
     }
 }
 
+#[test]
+fn both_roles_share_a_port_and_tell_requests_from_replies() {
+    let system = free_ports().find_map(|port| {
+        let reflect = parse::<ReflectLine>(&format!("auto -p {port}")).unwrap().settings;
+        let first = parse::<SendLine>(&format!("auto 127.0.0.1 -s {port} -d {port} -i 5ms"))
+            .unwrap()
+            .settings;
+        let second =
+            parse::<SendLine>(&format!("auto ::1 -s {port} -d {port} -i 7ms")).unwrap().settings;
+        System::new(&[first, second], &[reflect]).ok()
+    });
+    let system = system.unwrap();
+    let controls = system.controls();
+    let thread = thread::spawn(move || system.run().unwrap());
+    thread::sleep(Duration::from_millis(500));
+    controls.stop();
+    let finished = thread.join().unwrap();
+    let (sender, reflector) = (
+        serde_json::to_value(finished.sender).unwrap(),
+        serde_json::to_value(finished.reflector).unwrap(),
+    );
+    let targets = sender["targets"].as_array().unwrap();
+    let received: u64 =
+        targets.iter().map(|target| target["packets"]["received"].as_u64().unwrap()).sum();
+    assert!(
+        targets.iter().all(|target| target["packets"]["received"].as_u64() > Some(20)),
+        "{targets:?}"
+    );
+    // At most one packet of each target is on its way at the end.
+    assert!((received..=received + 2).contains(&reflector["replies"].as_u64().unwrap()));
+    assert_eq!(reflector["dropped"]["loop_guard"], 0);
+}
+
+#[test]
+fn a_reflector_tells_in_a_follow_up_when_its_last_reply_really_left() {
+    let reflector = Reflector::start("");
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let mut request = vec![0; 44];
+    request[14..16].copy_from_slice(&7_u16.to_be_bytes());
+    request.extend([0x80, 7, 0, 16]);
+    request.extend([0; 16]);
+    let mut times: Vec<u64> = Vec::new();
+    let later = (0..50).filter_map(|number| {
+        socket.send_to(&request, reflector.address()).unwrap();
+        let mut reply = [0; 64];
+        assert_eq!(socket.recv(&mut reply).unwrap(), 64);
+        let time = |at: usize| u64::from_be_bytes(reply[at..at + 8].try_into().unwrap());
+        times.push(time(4));
+        let (about, told) = (u32::from_be_bytes(reply[48..52].try_into().unwrap()), time(52));
+        assert!(about == number - u32::from(number > 0), "reply {number} tells of reply {about}");
+        (number > 0).then(|| told - times[about as usize])
+    });
+    // In units of 2⁻³² s: what the kernel says is later than what we wrote, but by little.
+    let later: Vec<u64> = later.collect();
+    assert!(later.iter().any(|&later| later > 0), "{later:?}");
+    assert!(later.iter().all(|&later| later < 1 << 30), "{later:?}");
+}
+
 /// What a scraper reads from a running system, once it has seen replies.
 fn exposed(
     system: System,
@@ -366,7 +425,7 @@ fn metrics_show_what_happens_while_it_does() {
         "auto 127.0.0.1 -s 0 -d {} -i 10ms --hist --floor 0 --ceiling 1000",
         reflector.port
     );
-    let system = System::sender(&parse::<SendLine>(&line).unwrap().settings)
+    let system = System::new(&[parse::<SendLine>(&line).unwrap().settings], &[])
         .unwrap()
         .exposed_in(&registry)
         .unwrap();

@@ -410,6 +410,21 @@ fn counters_and_follow_ups_belong_to_a_session() {
 }
 
 #[test]
+fn a_follow_up_tells_the_better_time_of_the_reply_it_is_about() {
+    let mut reflector = open();
+    let payload = with_tlvs(&[(Kind::FollowUpTelemetry, &[9; 16])]);
+    let answer = reflector.handle(&arrival(&payload), &clock()).unwrap();
+    let session = *answer.session().unwrap();
+    let mut answer = answer;
+    reflector.stamp(&mut answer, T3);
+    let better = Timestamp::from_bits(T3.bits() + 77);
+    reflector.handle_sent(&session, answer.sequence() + 1, Timestamp::ZERO);
+    reflector.handle_sent(&session, answer.sequence(), better);
+    let told = tlv::FollowUp::parse(&answered(&mut reflector, &payload)[0].1).unwrap();
+    assert_eq!((told.sequence, told.timestamp), (0, better));
+}
+
+#[test]
 fn a_location_tells_what_may_be_told() {
     let mut value = vec![0; 4];
     tlv::append(&mut value, Kind::Other(1), &[0xee; 8]);

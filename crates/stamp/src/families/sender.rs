@@ -18,7 +18,7 @@ type OfTarget = fn(&Target, MonoTime) -> Option<Value>;
 type OfWay = fn(&Way) -> Option<Value>;
 
 /// All families with a target as their label.
-pub(super) fn families(targets: &[Target], families: &mut Vec<Family>) {
+pub(super) fn families(targets: &[&Target], families: &mut Vec<Family>) {
     let now = monotonic();
     let by_target: [(&'static Metric, OfTarget); 15] = [
         (&metric::PACKETS_SENT, |target, _| Some(target.sender.ledger().counts().sent.into())),
@@ -75,7 +75,7 @@ fn name(target: &Target) -> LabelValue {
 
 fn each<'a>(
     metric: &'static Metric,
-    targets: &'a [Target],
+    targets: &[&'a Target],
     fill: impl Fn(&'a Target, &mut dyn FnMut(&'static str, Value)),
 ) -> Family {
     let mut family = Family::new(metric);
@@ -91,25 +91,25 @@ fn directed(amount: &Directed, add: &mut dyn FnMut(&'static str, Value)) {
     add("unknown", amount.unknown.into());
 }
 
-fn losses(targets: &[Target]) -> Family {
+fn losses(targets: &[&Target]) -> Family {
     each(&metric::PACKETS_LOST, targets, |target, add| {
         directed(&target.sender.ledger().counts().lost, add)
     })
 }
 
-fn duplicates(targets: &[Target]) -> Family {
+fn duplicates(targets: &[&Target]) -> Family {
     each(&metric::PACKETS_DUPLICATE, targets, |target, add| {
         directed(&target.sender.ledger().counts().duplicate, add)
     })
 }
 
-fn reordered(targets: &[Target]) -> Family {
+fn reordered(targets: &[&Target]) -> Family {
     each(&metric::PACKETS_REORDERED, targets, |target, add| {
         directed(&target.sender.ledger().counts().reordered, add)
     })
 }
 
-fn discarded(targets: &[Target]) -> Family {
+fn discarded(targets: &[&Target]) -> Family {
     let discards = Discard::ALL.map(Discard::reason);
     let faults = [Fault::Timestamp, Fault::Residence].map(Fault::reason);
     each(&metric::REPLIES_DISCARDED, targets, |target, add| {
@@ -123,7 +123,7 @@ fn discarded(targets: &[Target]) -> Family {
     })
 }
 
-fn send_errors(targets: &[Target]) -> Family {
+fn send_errors(targets: &[&Target]) -> Family {
     each(&metric::SEND_ERRORS, targets, |target, add| {
         for reason in SEND_ERRORS {
             add(reason, target.send_errors.get(reason).copied().unwrap_or(0).into());
@@ -131,7 +131,7 @@ fn send_errors(targets: &[Target]) -> Family {
     })
 }
 
-fn info(targets: &[Target]) -> Family {
+fn info(targets: &[&Target]) -> Family {
     let mut family = Family::new(&metric::TARGET_INFO);
     for target in targets {
         let reflector = match target.sender.ledger().reflector() {
@@ -146,7 +146,7 @@ fn info(targets: &[Target]) -> Family {
     family
 }
 
-fn ttl(targets: &[Target]) -> Family {
+fn ttl(targets: &[&Target]) -> Family {
     each(&metric::RECEIVED_TTL, targets, |target, add| {
         let Some(sample) = &target.tally.last else { return };
         let both =
@@ -157,7 +157,7 @@ fn ttl(targets: &[Target]) -> Family {
     })
 }
 
-fn unusable(targets: &[Target]) -> Family {
+fn unusable(targets: &[&Target]) -> Family {
     let mut family = Family::new(&metric::ONE_WAY_UNUSABLE);
     for target in targets {
         for (direction, way) in Direction::ALL.into_iter().zip(&target.tally.ways) {
@@ -170,7 +170,7 @@ fn unusable(targets: &[Target]) -> Family {
     family
 }
 
-fn by_way(targets: &[Target], families: &mut Vec<Family>) {
+fn by_way(targets: &[&Target], families: &mut Vec<Family>) {
     let metrics: [(&'static Metric, OfWay); 6] = [
         (&metric::ONE_WAY, |way| Some(way.trusted.buckets.clone().into())),
         (&metric::VARIATION, |way| Some(way.pdv.buckets.clone().into())),

@@ -2,12 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use stamp_proto::clock::WallTime;
 use stamp_proto::sender::Arrival;
 
 use super::Service;
 use crate::clock::HostClock;
 use crate::error::Error;
-use crate::socket::{Datagram, Socket};
+use crate::socket::{Datagram, Notice, Socket, Told};
 
 impl Service {
     /// Reads all sockets empty: first what is said of packets that were sent.
@@ -28,10 +29,28 @@ impl Service {
             let notice = self.sockets[at].notice();
             let notice = notice
                 .map_err(|source| Error::Socket { action: "reading what was sent", source })?;
-            let (Some(notice), Some(sending)) = (notice, &mut self.sending) else { return Ok(()) };
-            sending.handle_notice(at, notice, self.clock.now());
+            match notice {
+                None => return Ok(()),
+                Some(Notice::Sent { count, at: left }) => self.handle_sent(at, count, left),
+                Some(Notice::Refused { destination: Some(destination), .. }) => {
+                    self.senders
+                        .iter_mut()
+                        .for_each(|sending| sending.handle_refusal(at, destination));
+                }
+                Some(Notice::Refused { .. } | Notice::Other) => {}
+            }
         }
         Ok(())
+    }
+
+    fn handle_sent(&mut self, at: usize, count: u32, left: WallTime) {
+        let now = self.clock.now();
+        let Self { senders, reflectors, clock, .. } = self;
+        let by_sender = senders.iter_mut().any(|sending| sending.handle_sent(at, count, left, now));
+        if !by_sender {
+            // What nobody waits for any more is of nobody.
+            reflectors.iter_mut().any(|reflecting| reflecting.handle_sent(at, count, left, clock));
+        }
     }
 
     /// A packet from a target to the port we send from is a reply, unless its structure
@@ -39,27 +58,30 @@ impl Service {
     fn handle(&mut self, at: usize, datagram: &Datagram, payload: &[u8]) {
         let now = self.clock.now();
         let moment = datagram.told.at.map_or(now, |wall| HostClock::before(now, wall));
-        let arrival = Arrival {
-            at: moment,
-            ttl: datagram.told.ttl,
-            traffic_class: datagram.told.traffic_class,
-        };
-        let source = canonical(datagram.source);
+        let Told { ttl, traffic_class, .. } = datagram.told;
+        let arrival = Arrival { at: moment, ttl, traffic_class };
+        let packet = Packet { payload, datagram, arrival };
         let local = self.clock.local();
-        let taken = match &mut self.sending {
-            Some(sending) => sending.handle_reply(at, source, payload, &arrival, local),
-            None => false,
-        };
-        if taken {
+        let Self { senders, reflectors, sockets, clock, .. } = self;
+        if senders
+            .iter_mut()
+            .any(|sending| sending.handle_reply(at, canonical(datagram.source), &packet, local))
+        {
             return;
         }
-        match &mut self.reflecting {
-            Some(reflecting) => {
-                reflecting.handle(&mut self.sockets[at], datagram, payload, &arrival, &self.clock)
-            }
+        match reflectors.iter_mut().find(|reflecting| reflecting.uses(at)) {
+            Some(reflecting) => reflecting.handle(at, &mut sockets[at], &packet, clock),
             None => self.unsolicited += 1,
         }
     }
+}
+
+/// A packet that came, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packet<'a> {
+    pub(super) payload: &'a [u8],
+    pub(super) datagram: &'a Datagram,
+    pub(super) arrival: Arrival,
 }
 
 /// An error that belongs to a packet sent earlier is in the error queue as well.

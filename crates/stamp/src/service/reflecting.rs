@@ -2,16 +2,18 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use stamp_proto::clock::MonoTime;
+use stamp_proto::clock::{MonoTime, WallTime};
 use stamp_proto::packet::Request;
-use stamp_proto::reflector::{Arrival as Came, Clock, Reflector, Refusal, SessionKey};
-use stamp_proto::sender::Arrival;
+use stamp_proto::reflector::{Answer, Arrival as Came, Clock, Reflector, Refusal, SessionKey};
 use stamp_proto::statistics::{Bins, Distribution};
 use stamp_proto::timestamp::Format;
 use stamp_proto::tlv::{SyncSource, TimestampMethod};
 
+use super::Packet;
+use crate::awaited::Awaited;
 use crate::clock::HostClock;
-use crate::socket::{Datagram, Leave, Socket};
+use crate::histogram::HistogramFile;
+use crate::socket::{Leave, Socket};
 
 /// A reflector, what it counted, and what it knows of the way to it.
 #[derive(Debug)]
@@ -23,13 +25,23 @@ pub(crate) struct Reflecting {
     pub(crate) dropped: BTreeMap<&'static str, u64>,
     pub(crate) near_end: HashMap<SessionKey, Distribution>,
     pub(crate) bins: Option<Bins>,
+    file: Option<HistogramFile>,
     /// Of all durations in the bins, in nanoseconds.
     pub(crate) sum_ns: i128,
+    /// The sockets it answers by, as the service counts them, and what was sent by each.
+    sockets: Vec<(usize, Awaited<(SessionKey, u32)>)>,
 }
 
 impl Reflecting {
     /// A reflector that has answered nothing.
-    pub(crate) fn new(reflector: Reflector, format: Format, bins: Option<Bins>) -> Self {
+    pub(crate) fn new(
+        reflector: Reflector,
+        format: Format,
+        histogram: Option<(Bins, HistogramFile)>,
+        sockets: &[usize],
+    ) -> Self {
+        let (bins, file) = histogram.unzip();
+        let sockets = sockets.iter().map(|&at| (at, Awaited::new())).collect();
         let dropped = Refusal::ALL.iter().map(|refusal| (refusal.reason(), 0)).collect();
         Self {
             reflector,
@@ -39,32 +51,38 @@ impl Reflecting {
             dropped,
             near_end: HashMap::new(),
             bins,
+            file,
             sum_ns: 0,
+            sockets,
         }
+    }
+
+    /// Whether packets to this socket are for it.
+    pub(super) fn uses(&self, socket: usize) -> bool {
+        self.sockets.iter().any(|(at, _)| *at == socket)
     }
 
     /// Answers a packet, or counts why not.
     pub(super) fn handle(
         &mut self,
+        at: usize,
         socket: &mut Socket,
-        datagram: &Datagram,
-        payload: &[u8],
-        arrival: &Arrival,
+        packet: &Packet<'_>,
         host: &HostClock,
     ) {
-        if let Err(refusal) = self.answer(socket, datagram, payload, arrival, host) {
+        if let Err(refusal) = self.answer(at, socket, packet, host) {
             *self.dropped.entry(refusal.reason()).or_default() += 1;
         }
     }
 
     fn answer(
         &mut self,
+        at: usize,
         socket: &mut Socket,
-        datagram: &Datagram,
-        payload: &[u8],
-        arrival: &Arrival,
+        packet: &Packet<'_>,
         host: &HostClock,
     ) -> Result<(), Refusal> {
+        let Packet { payload, datagram, arrival } = packet;
         let destination = datagram.told.destination.ok_or(Refusal::Internal)?;
         let came = Came {
             payload,
@@ -87,14 +105,40 @@ impl Reflecting {
         };
         let sent = self.clock(host).encode(host.now().wall);
         self.reflector.stamp(&mut answer, sent);
-        socket.send(&answer.payload, &leave).map_err(|_| Refusal::NoRoute)?;
+        let count = socket.send(&answer.payload, &leave).map_err(|_| Refusal::NoRoute)?;
         self.replies += 1;
+        self.await_notice(at, count, &answer);
         self.note(&answer, payload, &came);
         Ok(())
     }
 
+    fn await_notice(&mut self, at: usize, count: u32, answer: &Answer) {
+        let own = self.sockets.iter_mut().find(|(socket, _)| *socket == at);
+        if let (Some((_, awaited)), Some(session)) = (own, answer.session()) {
+            awaited.push(count, (*session, answer.sequence()));
+        }
+    }
+
+    /// Takes over when a reply left, if it was one of ours: the next one of its session
+    /// tells that in a Follow-Up.
+    pub(super) fn handle_sent(
+        &mut self,
+        socket: usize,
+        count: u32,
+        left: WallTime,
+        host: &HostClock,
+    ) -> bool {
+        let own = self.sockets.iter_mut().find(|(at, _)| *at == socket);
+        let Some((session, sequence)) = own.and_then(|(_, awaited)| awaited.take(count)) else {
+            return false;
+        };
+        let sent = self.clock(host).encode(left);
+        self.reflector.handle_sent(&session, sequence, sent);
+        true
+    }
+
     /// What the reflector's clock says of the way to it, as it stands.
-    fn note(&mut self, answer: &stamp_proto::reflector::Answer, payload: &[u8], came: &Came<'_>) {
+    fn note(&mut self, answer: &Answer, payload: &[u8], came: &Came<'_>) {
         let Ok(request) = Request::parse(answer.mode(), payload) else { return };
         let Some(sent) = request.timestamp.decode(request.error_estimate.format(), came.received)
         else {
@@ -108,6 +152,11 @@ impl Reflecting {
             bins.record(near_end);
             self.sum_ns += i128::from(near_end);
         }
+    }
+
+    /// Brings the histogram file up to date.
+    pub(crate) fn write_histogram(&self) {
+        self.file.iter().for_each(|file| file.update(self.bins.as_ref()));
     }
 
     pub(super) fn expire(&mut self, now: MonoTime) {

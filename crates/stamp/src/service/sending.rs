@@ -1,18 +1,19 @@
 //! The role of Session-Sender.
 
-use std::collections::{HashMap, VecDeque};
-use std::io;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use stamp_proto::clock::MonoTime;
+use stamp_proto::clock::{MonoTime, WallTime};
 use stamp_proto::packet::Shape;
-use stamp_proto::sender::{Arrival, LocalClock, Moment};
+use stamp_proto::sender::{LocalClock, Moment};
 use stamp_proto::timestamp::Format;
 
+use super::Packet;
+use crate::awaited::Awaited;
 use crate::clock::{HostClock, Step};
-use crate::error::Error;
+use crate::histogram::HistogramFile;
 use crate::samples::Samples;
-use crate::socket::{Leave, Notice, Socket};
+use crate::socket::{Leave, Socket};
 use crate::target::Target;
 use crate::timetable::Timetable;
 
@@ -22,16 +23,23 @@ pub(crate) struct Sending {
     pub(crate) targets: Vec<Target>,
     by_address: HashMap<SocketAddr, usize>,
     timetable: Timetable,
-    /// By socket: packets of which the kernel has not said yet when they left.
-    awaited: Vec<VecDeque<Awaited>>,
-    samples: Option<Samples>,
-    plan: Plan,
+    /// The sockets it sends by, as the service counts them, and what was sent by each.
+    sockets: Vec<(usize, Awaited<Sent>)>,
+    pub(crate) plan: Plan,
     payload: Vec<u8>,
 }
 
 /// What all targets have in common.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Plan {
+    /// Device the packets leave by, or auto.
+    pub(crate) device: String,
+    /// Port they leave from.
+    pub(crate) source_port: u16,
+    /// Histograms of the targets, in their order.
+    pub(crate) files: Vec<HistogramFile>,
+    /// Where each reply is told.
+    pub(crate) samples: Option<Samples>,
     /// Packets to each; 0 is without end.
     pub(crate) count: u32,
     /// When to stop in any case.
@@ -46,26 +54,24 @@ pub(crate) struct Plan {
 
 /// A packet that was sent.
 #[derive(Debug, Clone, Copy)]
-struct Awaited {
-    count: u32,
+struct Sent {
     target: usize,
     sequence: u32,
     at: Moment,
 }
 
 impl Sending {
-    /// Targets with their timetable, on `sockets` sockets.
+    /// Targets with their timetable, on some of the service's sockets.
     pub(crate) fn new(
         targets: Vec<Target>,
         timetable: Timetable,
         plan: Plan,
-        sockets: usize,
-        samples: Option<Samples>,
+        sockets: &[usize],
     ) -> Self {
         let by_address =
             targets.iter().enumerate().map(|(at, target)| (key(target.address), at)).collect();
-        let awaited = vec![VecDeque::new(); sockets];
-        Self { targets, by_address, timetable, awaited, samples, plan, payload: Vec::new() }
+        let sockets = sockets.iter().map(|&at| (at, Awaited::new())).collect();
+        Self { targets, by_address, timetable, sockets, plan, payload: Vec::new() }
     }
 
     /// When something has to be done.
@@ -83,11 +89,7 @@ impl Sending {
         self.plan.end.is_some_and(|end| now >= end) || idle()
     }
 
-    pub(super) fn send_due(
-        &mut self,
-        clock: &HostClock,
-        sockets: &mut [Socket],
-    ) -> Result<(), Error> {
+    pub(super) fn send_due(&mut self, clock: &HostClock, sockets: &mut [Socket]) {
         while let Some((target, missed)) = self.timetable.take(clock.now().mono) {
             self.targets[target].overruns += missed;
             self.send(target, clock, sockets);
@@ -96,23 +98,20 @@ impl Sending {
                 self.timetable.remove(target);
             }
         }
-        Ok(())
     }
 
-    fn send(&mut self, at: usize, clock: &HostClock, sockets: &mut [Socket]) {
-        let Self { targets, payload, plan, awaited, .. } = self;
+    fn send(&mut self, at: usize, clock: &HostClock, all: &mut [Socket]) {
+        let Self { targets, payload, plan, sockets, .. } = self;
         let target = &mut targets[at];
-        let Some(socket_at) = sockets.iter().position(|socket| socket.serves(target.address.ip()))
+        let mut own = sockets.iter_mut();
+        let Some((socket, awaited)) =
+            own.find(|(socket, _)| all[*socket].serves(target.address.ip()))
         else {
-            target.handle_send_error(nix::errno::Errno::ENETUNREACH as i32);
+            target.handle_send_error(nix::errno::Errno::EAFNOSUPPORT as i32);
             return;
         };
-        let leave = Leave {
-            destination: target.address,
-            source: None,
-            ifindex: 0,
-            traffic_class: plan.traffic_class,
-        };
+        let traffic_class = plan.traffic_class;
+        let leave = Leave { destination: target.address, source: None, ifindex: 0, traffic_class };
         let ahead_s = match plan.format {
             Format::Ntp => 0,
             Format::Ptp => clock.tai_offset_s().unwrap_or(0),
@@ -121,64 +120,54 @@ impl Sending {
         target.begin(now.mono);
         let sequence =
             target.sender.request(now, ahead_s, clock.error_estimate(plan.format), payload);
-        match sockets[socket_at].send(payload, &leave) {
-            Ok(count) => await_notice(
-                &mut awaited[socket_at],
-                Awaited { count, target: at, sequence, at: now },
-            ),
-            Err(error) => {
-                target.handle_send_error(code(&error));
-                awaited[socket_at].clear();
-            }
+        match all[*socket].send(payload, &leave) {
+            Ok(count) => awaited.push(count, Sent { target: at, sequence, at: now }),
+            Err(error) => target.handle_send_error(error.raw_os_error().unwrap_or_default()),
         }
     }
 
-    /// Takes over when a packet left, or that it came back.
-    pub(super) fn handle_notice(&mut self, socket: usize, notice: Notice, now: Moment) {
-        match notice {
-            Notice::Sent { count, at } => {
-                let queue = &mut self.awaited[socket];
-                while queue
-                    .front()
-                    .is_some_and(|awaited| (awaited.count.wrapping_sub(count) as i32) < 0)
-                {
-                    queue.pop_front();
-                }
-                let Some(awaited) = queue.pop_front_if(|awaited| awaited.count == count) else {
-                    return;
-                };
-                let left = HostClock::before(now, at);
-                // A time that cannot be that of this packet is of another one.
-                if (0..=now.mono.since(awaited.at.mono)).contains(&left.mono.since(awaited.at.mono))
-                {
-                    self.targets[awaited.target].sender.handle_sent(awaited.sequence, left);
-                }
-            }
-            Notice::Refused { destination, .. } => {
-                let known = destination.and_then(|address| self.by_address.get(&key(address)));
-                if let Some(&at) = known {
-                    self.targets[at].handle_refusal();
-                }
-            }
+    /// Takes over when a packet left, if it was one of ours.
+    pub(super) fn handle_sent(
+        &mut self,
+        socket: usize,
+        count: u32,
+        left: WallTime,
+        now: Moment,
+    ) -> bool {
+        let own = self.sockets.iter_mut().find(|(at, _)| *at == socket);
+        let Some(sent) = own.and_then(|(_, awaited)| awaited.take(count)) else { return false };
+        let left = HostClock::before(now, left);
+        // A time that cannot be that of this packet is of another one.
+        if (0..=now.mono.since(sent.at.mono)).contains(&left.mono.since(sent.at.mono)) {
+            self.targets[sent.target].sender.handle_sent(sent.sequence, left);
+        }
+        true
+    }
+
+    /// Takes over that a packet came back, if it was one of ours.
+    pub(super) fn handle_refusal(&mut self, socket: usize, destination: SocketAddr) {
+        if let Some(&at) = self.by_address.get(&key(destination)).filter(|_| self.uses(socket)) {
+            self.targets[at].handle_refusal();
         }
     }
 
     /// Whether the packet was a reply to one of us, valid or not.
     pub(super) fn handle_reply(
         &mut self,
-        _socket: usize,
+        socket: usize,
         source: SocketAddr,
-        payload: &[u8],
-        arrival: &Arrival,
+        packet: &Packet<'_>,
         local: LocalClock,
     ) -> bool {
-        let Some(&at) = self.by_address.get(&source) else { return false };
+        let Some(&at) = self.by_address.get(&source).filter(|_| self.uses(socket)) else {
+            return false;
+        };
         let target = &mut self.targets[at];
-        if Shape::of(target.sender.settings().mode(), payload) == Shape::Request {
+        if Shape::of(target.sender.settings().mode(), packet.payload) == Shape::Request {
             return false;
         }
-        if let Ok((sample, one_ways)) = target.handle_reply(payload, arrival, local)
-            && let Some(samples) = &mut self.samples
+        if let Ok((sample, one_ways)) = target.handle_reply(packet.payload, &packet.arrival, local)
+            && let Some(samples) = &mut self.plan.samples
         {
             samples.write(&target.name, &target.tally, &sample, &one_ways);
         }
@@ -198,29 +187,26 @@ impl Sending {
         self.targets.iter_mut().for_each(|target| target.judge(now, patience));
     }
 
+    fn uses(&self, socket: usize) -> bool {
+        self.sockets.iter().any(|(at, _)| *at == socket)
+    }
+
+    /// Brings the histogram files up to date.
+    pub(crate) fn write_histograms(&self) {
+        for (file, target) in self.plan.files.iter().zip(&self.targets) {
+            file.update(target.tally.bins.as_ref());
+        }
+    }
+
     pub(super) fn finish(&mut self) {
         self.targets.iter_mut().for_each(|target| target.sender.finish());
-        if let Some(samples) = &mut self.samples {
+        if let Some(samples) = &mut self.plan.samples {
             samples.flush();
         }
     }
-}
-
-fn await_notice(queue: &mut VecDeque<Awaited>, awaited: Awaited) {
-    if queue.len() >= MOST_AWAITED {
-        queue.pop_front();
-    }
-    queue.push_back(awaited);
 }
 
 /// The scope of a link-local address is not told with what comes from it.
 fn key(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
 }
-
-fn code(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or_default()
-}
-
-/// Notices come within microseconds; more of them wait only where they never come.
-const MOST_AWAITED: usize = 4_096;

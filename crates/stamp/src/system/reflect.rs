@@ -2,32 +2,33 @@
 
 use stamp_proto::reflector::{Numbering, Policy, Prefixes, Reflector};
 
-use super::{System, bins, device, enforce, histogram_path, nanoseconds, times};
+use super::{bins, device, enforce, histogram_path, nanoseconds, times};
 use crate::clock::HostClock;
 use crate::error::Error;
 use crate::histogram::HistogramFile;
-use crate::outlet::Outlet;
-use crate::service::{Reflecting, Service};
+use crate::keys;
+use crate::ports::Ports;
+use crate::service::Reflecting;
 use crate::settings::{Mode, Reflect};
-use crate::{keys, port};
 
 /// Looks at everything that can be wrong, and binds the ports.
-pub(super) fn prepare(settings: &Reflect) -> Result<System, Error> {
+pub(super) fn prepare(
+    settings: &Reflect,
+    clock: &HostClock,
+    ports: &mut Ports,
+) -> Result<Reflecting, Error> {
     let bins = bins(&settings.common)?;
     let policy = policy(settings)?;
-    let clock = HostClock::read()?;
-    enforce(&settings.common, &clock)?;
+    enforce(&settings.common, clock)?;
     let path = histogram_path(&settings.common, "/tmp/reflector-hist");
-    let file = bins.as_ref().map(|bins| HistogramFile::create(path, bins)).transpose()?;
+    let histogram =
+        bins.map(|bins| HistogramFile::create(path, &bins).map(|file| (bins, file))).transpose()?;
     let mut sockets = Vec::new();
     for &port in &settings.port {
-        sockets.extend(port::bind(port, device(&settings.device), TTL)?);
+        sockets.extend(ports.bind(port, device(&settings.device), TTL)?);
     }
     let format = times(settings.common.timestamp_format);
-    let reflecting = Reflecting::new(Reflector::new(policy), format, bins);
-    let service = Service::new(clock, sockets, None, Some(reflecting))?;
-    let outlet = Outlet::new(settings.device.clone(), 0).with_reflector_file(file);
-    Ok(System { service, outlet })
+    Ok(Reflecting::new(Reflector::new(policy), format, histogram, &sockets))
 }
 
 fn policy(settings: &Reflect) -> Result<Policy, Error> {

@@ -9,39 +9,46 @@ use stamp_proto::reflector::{KeyPair, Keys};
 use stamp_proto::sender::{Sender, Settings, Timescale};
 use stamp_proto::tlv::{HEADER_LEN, Kind};
 
-use super::{System, bins, device, enforce, histogram_path, nanoseconds, times};
+use super::{bins, device, enforce, histogram_path, nanoseconds, times};
 use crate::clock::{HostClock, monotonic};
 use crate::error::{Error, Problem};
 use crate::histogram::HistogramFile;
-use crate::outlet::Outlet;
+use crate::keys;
 use crate::parse::{Target as Named, noise, window};
+use crate::ports::Ports;
 use crate::samples::Samples;
-use crate::service::{Sending, SendingPlan, Service};
+use crate::service::{Sending, SendingPlan};
 use crate::settings::{OnZeroSsid, PeerTimescale, ReflectorMode, Send};
-use crate::socket::Socket;
 use crate::tally::Tally;
 use crate::target::Target;
 use crate::timetable::Timetable;
-use crate::{keys, port};
 
 /// Looks at everything that can be wrong, and binds the port.
-pub(super) fn prepare(settings: &Send) -> Result<System, Error> {
+pub(super) fn prepare(
+    settings: &Send,
+    clock: &HostClock,
+    ports: &mut Ports,
+) -> Result<Sending, Error> {
     let slots = check(settings)?;
-    let clock = HostClock::read()?;
-    enforce(&settings.common, &clock)?;
+    enforce(&settings.common, clock)?;
     let keys = keys::read(&settings.common.key_file, &settings.common.prev_key_file)?;
-    let sockets = port::bind(settings.src, device(&settings.device), settings.ttl)?;
-    let source_port = sockets.first().map_or(settings.src, Socket::port);
-    let targets = targets(settings, &keys, &clock, slots)?;
-    let files = histogram_files(settings, &targets)?;
-    let samples = settings.samples.as_deref().map(Samples::create).transpose()?;
+    let sockets = ports.bind(settings.src, device(&settings.device), settings.ttl)?;
+    let targets = targets(settings, &keys, clock, slots)?;
     let interval_ns = nanoseconds(settings.interval);
     let timetable =
         Timetable::new(targets.len(), settings.schedule, interval_ns, monotonic(), seed());
-    let sending = Sending::new(targets, timetable, plan(settings), sockets.len(), samples);
-    let service = Service::new(clock, sockets, Some(sending), None)?;
-    let outlet = Outlet::new(settings.device.clone(), source_port).with_target_files(files);
-    Ok(System { service, outlet })
+    let plan = SendingPlan {
+        device: settings.device.clone(),
+        source_port: ports.port(&sockets),
+        files: histogram_files(settings, &targets)?,
+        samples: settings.samples.as_deref().map(Samples::create).transpose()?,
+        count: settings.count,
+        end: settings.duration.map(|duration| monotonic().after(nanoseconds(duration))),
+        traffic_class: settings.dscp << 2 | settings.ecn,
+        format: times(settings.common.timestamp_format),
+        patience_ns: interval_ns.saturating_mul(3).max(nanoseconds(settings.timeout)),
+    };
+    Ok(Sending::new(targets, timetable, plan, &sockets))
 }
 
 fn targets(
@@ -58,18 +65,6 @@ fn targets(
         Ok(Target::new(named.name(), address, Sender::new(session), Tally::new(bins)))
     };
     settings.targets.iter().map(target).collect()
-}
-
-fn plan(settings: &Send) -> SendingPlan {
-    SendingPlan {
-        count: settings.count,
-        end: settings.duration.map(|duration| monotonic().after(nanoseconds(duration))),
-        traffic_class: settings.dscp << 2 | settings.ecn,
-        format: times(settings.common.timestamp_format),
-        patience_ns: nanoseconds(settings.interval)
-            .saturating_mul(3)
-            .max(nanoseconds(settings.timeout)),
-    }
 }
 
 /// Everything that is wrong with the settings, or how many requests are remembered.

@@ -1,0 +1,73 @@
+//! The sockets of a system: each port once, whoever uses it.
+
+use crate::error::{Error, Problem};
+use crate::port;
+use crate::socket::Socket;
+
+/// Sockets that are bound already.
+#[derive(Debug, Default)]
+pub(crate) struct Ports {
+    bound: Vec<Bound>,
+    pub(crate) sockets: Vec<Socket>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    port: u16,
+    device: Option<String>,
+    ttl: u8,
+    sockets: Vec<usize>,
+}
+
+impl Ports {
+    /// The sockets of a port: those that are bound to it, or new ones. Port 0 is always new.
+    pub(crate) fn bind(
+        &mut self,
+        port: u16,
+        device: Option<&str>,
+        ttl: u8,
+    ) -> Result<Vec<usize>, Error> {
+        if let Some(bound) = self.bound.iter().find(|bound| bound.port == port) {
+            let alike = bound.device.as_deref() == device && bound.ttl == ttl;
+            return alike
+                .then(|| bound.sockets.clone())
+                .ok_or_else(|| Error::Settings(vec![Problem::Shared { port }]));
+        }
+        let new = port::bind(port, device, ttl)?;
+        let sockets: Vec<usize> = (self.sockets.len()..self.sockets.len() + new.len()).collect();
+        self.sockets.extend(new);
+        if port != 0 {
+            let device = device.map(str::to_owned);
+            self.bound.push(Bound { port, device, ttl, sockets: sockets.clone() });
+        }
+        Ok(sockets)
+    }
+
+    /// The port of a socket.
+    pub(crate) fn port(&self, sockets: &[usize]) -> u16 {
+        sockets.first().and_then(|&at| self.sockets.get(at)).map_or(0, Socket::port)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Ports;
+    use crate::error::{Error, Problem};
+
+    #[test]
+    fn a_port_is_bound_once_and_shared() {
+        let mut ports = Ports::default();
+        let sockets = ports.bind(0, None, 255).unwrap();
+        let chosen = ports.port(&sockets);
+        drop(std::mem::take(&mut ports.sockets));
+        let mut ports = Ports::default();
+        let first = ports.bind(chosen, None, 255).unwrap();
+        assert_eq!(ports.bind(chosen, None, 255).unwrap(), first);
+        assert_ne!(ports.bind(0, None, 255).unwrap(), first);
+        let error = ports.bind(chosen, Some("lo"), 255).unwrap_err();
+        assert!(
+            matches!(&error, Error::Settings(problems) if *problems == [Problem::Shared { port: chosen }]),
+            "{error}"
+        );
+    }
+}
