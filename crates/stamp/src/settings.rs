@@ -3,6 +3,7 @@
 //! One definition per setting: its doc comment is the help text and the reference.
 
 mod expand;
+mod roles;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use crate::keys::KeyFile;
 use crate::parse::{self, Extension, Target};
 
 pub use expand::{Histogram, Mangled, expand};
+pub use roles::{Roles, RolesError, Run};
 
 /// What both roles can be told.
 #[derive(Debug, Clone, Args)]
