@@ -3,6 +3,7 @@
 mod fields;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::Serialize;
 use stamp_proto::auth::{HMAC_LEN, Key};
@@ -75,7 +76,7 @@ pub fn unhex(text: &str) -> Result<Vec<u8>, DecodeError> {
     octets.filter(|octets| rest.is_empty() && !octets.is_empty()).ok_or(DecodeError::NotHex)
 }
 
-/// Takes a UDP payload apart. Times are those nearest to `near`.
+/// Takes a UDP payload apart. Times are those nearest to `now`, since 1970.
 ///
 /// # Errors
 ///
@@ -85,8 +86,9 @@ pub fn decode(
     mode: Protection,
     role: Role,
     key: Option<&Key>,
-    near: WallTime,
+    now: Duration,
 ) -> Result<Decoded, DecodeError> {
+    let near = WallTime::from_ns(i64::try_from(now.as_nanos()).unwrap_or(i64::MAX));
     let mode = match mode {
         Protection::Open => Mode::Open,
         Protection::Auth => Mode::Authenticated,

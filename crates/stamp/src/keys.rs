@@ -68,7 +68,7 @@ pub enum KeyError {
 pub(crate) fn read(current: &[KeyFile], previous: &[KeyFile]) -> Result<Keys, KeyError> {
     let mut keys = Keys::default();
     for file in current {
-        let pair = KeyPair { current: key(&file.path)?, previous: None };
+        let pair = KeyPair { current: read_one(&file.path)?, previous: None };
         match file.ssid {
             Some(ssid) => drop(keys.by_ssid.insert(ssid, pair)),
             None => keys.default = Some(pair),
@@ -80,12 +80,17 @@ pub(crate) fn read(current: &[KeyFile], previous: &[KeyFile]) -> Result<Keys, Ke
             None => keys.default.as_mut(),
         };
         let pair = pair.ok_or_else(|| KeyError::NoCurrent { path: file.path.clone() })?;
-        pair.previous = Some(key(&file.path)?);
+        pair.previous = Some(read_one(&file.path)?);
     }
     Ok(keys)
 }
 
-fn key(path: &Path) -> Result<Key, KeyError> {
+/// Reads one key.
+///
+/// # Errors
+///
+/// When the file can't be read or holds no key.
+pub fn read_one(path: &Path) -> Result<Key, KeyError> {
     let failed = |source| KeyError::Read { path: path.to_owned(), source };
     let mut octets = Vec::new();
     let file = File::open(path).map_err(failed)?;

@@ -2,9 +2,9 @@ use super::{DecodeError, Protection, Role, decode, unhex};
 use proptest::prelude::{prop_assert, proptest};
 use serde_json::Value;
 use stamp_proto::auth::Key;
-use stamp_proto::clock::WallTime;
+use std::time::Duration;
 
-const NEAR: WallTime = WallTime::from_ns(1_795_217_500_000_000_000);
+const NEAR: Duration = Duration::from_nanos(1_795_217_500_000_000_000);
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../stamp-proto/testdata/vectors.json")).unwrap()
