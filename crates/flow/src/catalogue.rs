@@ -185,13 +185,13 @@ pub(crate) static DRIFT_PACKETS: Metric = Metric::gauge(
 pub(crate) static MISSED_BYTES: Metric = Metric::counter(
     "fathom_flows_missed_before_attach_bytes_total",
     Unit::Bytes,
-    "Bytes that passed a new interface before its hook, by the interface's own counters.",
+    "Bytes that passed an interface while it had no hook: before the first one, or while one was missing; by the interface's own counters.",
     DIRECTION,
 );
 pub(crate) static MISSED_PACKETS: Metric = Metric::counter(
     "fathom_flows_missed_before_attach_packets_total",
     Unit::Packets,
-    "Packets that passed a new interface before its hook, by the interface's own counters.",
+    "Packets that passed an interface while it had no hook: before the first one, or while one was missing; by the interface's own counters.",
     DIRECTION,
 );
 pub(crate) static BYPASSED_BYTES: Metric = Metric::counter(

@@ -29,6 +29,8 @@ pub(crate) enum Command {
     Reload(Box<Config>),
     /// A device appeared or vanished.
     Device(Change),
+    /// Devices of the node came, changed or went, whichever.
+    Links,
 }
 
 /// Commands that may wait. The engine takes them between drains.
@@ -75,7 +77,7 @@ fn forward(mut notices: Notices, commands: &SyncSender<Command>, stopped: &Atomi
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "Notices of the kernel are lost; fill is polled");
+                tracing::warn!(event = "notices.lost", %error, "Notices of the kernel are lost; fill is polled");
                 return;
             }
         }

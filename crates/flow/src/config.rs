@@ -82,7 +82,7 @@ impl Config {
             ("conntrack", settings.conntrack != AutoOff::Auto),
             ("decap", settings.decap != Decap::Off),
             ("kube_sync_timeout", settings.kube_sync_timeout != Duration::from_secs(30)),
-            ("signals", settings.signals != signals),
+            ("signals", ![&signals[..], &[Signal::None]].contains(&&*settings.signals)),
         ];
         given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
     }
@@ -179,7 +179,52 @@ fn problems(settings: &Settings) -> Vec<String> {
                 .into(),
         );
     }
+    if settings.signals.len() > 1 && settings.signals.contains(&Signal::None) {
+        refuse("signals: none, and others beside it; leave out the one or the others".into());
+    }
+    problems.extend(doubled(settings));
     problems
+}
+
+/// Edges that are one by what is given; what only devices tell is found at the start.
+fn doubled(settings: &Settings) -> Vec<String> {
+    let edges = settings.pod_edge.iter();
+    let pods = edges.map(|edge| Named::new("pod_edge", edge, &edge.interface, &edge.name));
+    let edges = settings.netns.iter();
+    let namespaces = edges.map(|edge| {
+        let place = format!("{}:{:?}", edge.path.display(), edge.interface);
+        Named::new("netns", edge, &place, &edge.name)
+    });
+    let (mut seen, mut problems): (Vec<Named>, Vec<String>) = Default::default();
+    for edge in pods.chain(namespaces) {
+        problems.extend(seen.iter().find_map(|first| first.clash(&edge)));
+        seen.push(edge);
+    }
+    problems
+}
+
+/// An edge as it was named.
+struct Named {
+    key: &'static str,
+    given: String,
+    place: String,
+    name: String,
+}
+
+impl Named {
+    fn new(key: &'static str, given: &impl ToString, place: &str, name: &str) -> Self {
+        Self { key, given: given.to_string(), place: place.to_owned(), name: name.to_owned() }
+    }
+
+    fn clash(&self, other: &Self) -> Option<String> {
+        let (key, first, second) = (other.key, &self.given, &other.given);
+        if self.key == other.key && self.place == other.place {
+            return Some(format!("{key}: {first} and {second} are the same edge; name it once"));
+        }
+        (self.name == other.name).then(|| {
+            format!("{key}: {first} and {second} have one name; give one of them another by =NAME")
+        })
+    }
 }
 
 #[cfg(test)]

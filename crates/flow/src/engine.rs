@@ -7,6 +7,7 @@ mod attach;
 mod detach;
 mod law;
 mod moves;
+mod parted;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,6 +21,7 @@ use flow_model::{
 pub(crate) use moves::Moved;
 
 use crate::{
+    account::Parted,
     audit::{Bracket, InterfaceCheck, Shortfall},
     degradation::Degradation,
     error::{Error, SiteError},
@@ -27,7 +29,7 @@ use crate::{
     hook::{Hook, Lane},
     pins::PinDir,
     plan::EdgePlan,
-    site::Site,
+    site::{Reading, Site},
     time::now,
 };
 
@@ -43,6 +45,8 @@ pub(crate) struct Edge {
     /// Interface counters around the attach, by direction; absent when an earlier process
     /// attached.
     pub(crate) opened: [Option<Bracket>; 2],
+    /// What their devices had told when they began to count, by direction: the rest is theirs.
+    pub(crate) start: [Option<Reading>; 2],
     /// Where the next check of the interface law starts, by direction.
     pub(crate) checked: [Option<Checkpoint>; 2],
     /// What the last check of the interface law saw, by direction.
@@ -68,6 +72,8 @@ pub(crate) struct Closed {
     /// Interface counters around attach and detach, by direction; absent where the
     /// device was gone before.
     pub(crate) counters: [Option<[Bracket; 2]>; 2],
+    /// Interface counters after the detach, by direction.
+    pub(crate) last: [Option<Reading>; 2],
 }
 
 /// The one writer.
@@ -80,6 +86,7 @@ pub(crate) struct Engine {
     shared: Option<Arc<Program>>,
     pins: Option<PinDir>,
     edges: BTreeMap<EdgeId, Edge>,
+    parted: Parted,
 }
 
 impl Engine {
@@ -90,7 +97,8 @@ impl Engine {
         ledger: Ledger<SharedPages>,
         lane: Lane,
     ) -> Self {
-        Self { tables, drain, ledger, lane, shared: None, pins: None, edges: BTreeMap::new() }
+        let (edges, parted) = (BTreeMap::new(), Parted::default());
+        Self { tables, drain, ledger, lane, shared: None, pins: None, edges, parted }
     }
 
     /// Makes fresh tables and a ledger that nothing outlives.
@@ -194,7 +202,7 @@ impl Drop for Engine {
         if self.pins.is_none()
             && let Err(error) = self.detach_all()
         {
-            tracing::warn!(%error, "A hook may be left");
+            tracing::warn!(event = "edge.left", %error, "A hook may be left");
         }
     }
 }

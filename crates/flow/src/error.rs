@@ -1,6 +1,9 @@
 //! Why the flows system stops, and with which exit code.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, ErrorKind},
+    path::PathBuf,
+};
 
 use net_sys::{
     bpf::BpfError, clsact::ClsactError, host::KernelRelease, lock::LockError,
@@ -81,7 +84,7 @@ pub enum SiteError {
     #[error("the pin of a program: {source}")]
     Pin {
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The kernel does not say what passed the device.
     #[error("the kernel keeps no counters for the interface")]
@@ -187,13 +190,13 @@ pub enum Error {
     /// Another process is the writer.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// A file of ours could not be written.
-    #[error("{}: {source}", path.display())]
+    /// A file or folder of ours could not be read or written.
+    #[error("{}: {source}{}", path.display(), remedy(source))]
     File {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Pins without a ledger that could be read.
     #[error("{}: {removed} hooks are removed, the rest is left: {why}; remove it by `rm -r` once nothing there is wanted", path.display())]
@@ -288,10 +291,25 @@ impl Error {
                 Exit::NotPermitted
             }
             Self::Edge { source, .. } => source.exit(),
+            Self::File { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                Exit::NotPermitted
+            }
             Self::Lock(LockError::NotPermitted { .. }) => Exit::NotPermitted,
             Self::Law { .. } | Self::Thread(_) => Exit::Bug,
             _ => Exit::Unavailable,
         }
+    }
+}
+
+/// What to do about a file.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        ErrorKind::PermissionDenied => "; run as root, or as the owner of the path",
+        ErrorKind::ReadOnlyFilesystem => {
+            "; remount the file system writable, or choose another path (--no-pin for pins)"
+        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; make room there",
+        _ => "; check the path",
     }
 }
 

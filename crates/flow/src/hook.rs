@@ -20,8 +20,8 @@ use net_sys::{
     netlink::NetlinkError,
     tcx::{self, Hook as TcxHook, TcxLink},
 };
-pub(crate) use pinned::{announce, home_of, is_attached, remove_link, remove_recorded};
-use pinned::{live_link, next, pinned_filter, remove};
+pub(crate) use pinned::{announce, has_pin, home_of, is_attached, remove_link, remove_recorded};
+use pinned::{next, pinned_filter, remove};
 pub(crate) use room::{Room, room};
 
 use crate::{error::SiteError, site::Site};
@@ -192,9 +192,7 @@ impl Hook {
         if self.site.hook == TcxHook::Egress {
             return;
         }
-        let Self { site, .. } = self;
-        let chain = site.namespace.within(|| Ok(tcx::query(site.ifindex, site.hook)?));
-        if let (Ok(chain), Ok(own)) = (chain, link.info()) {
+        if let (Ok(chain), Ok(own)) = (chain(&self.site), link.info()) {
             let mut before = chain.iter().take_while(|it| it.link_id != Some(own.link_id));
             self.overtaken = before.any(|it| !is_name_of_ours(it.program_id));
         }
@@ -226,9 +224,14 @@ impl Hook {
                 };
                 Held::Filter { filter, program, qdisc }
             }
-            _ => Held::Link(live_link(site, path)?),
+            _ => Held::Link(TcxLink::open_pinned(path)?),
         };
-        Ok(Self { site: site.clone(), held, overtaken: false })
+        let hook = Self { site: site.clone(), held, overtaken: false };
+        if hook.is_in_place()? {
+            Ok(hook)
+        } else {
+            Err(SiteError::NoInterface { interface: site.interface.clone() })
+        }
     }
 
     /// Puts another program in its place; no packet is missed.
@@ -257,12 +260,18 @@ impl Hook {
         }
     }
 
-    /// Whether it is still there. A link can't be taken away by somebody else.
+    /// Whether it is still on the device that has its place. An error says that there is no
+    /// way to that.
     pub(crate) fn is_in_place(&self) -> Result<bool, SiteError> {
-        let Held::Filter { filter, program, .. } = &self.held else {
-            return Ok(true);
-        };
-        Ok(running(&self.site, *filter)? == Some(program_id(program.as_fd())?))
+        match &self.held {
+            Held::Link(link) => {
+                let own = Some(link.info()?.link_id);
+                Ok(chain(&self.site)?.iter().any(|it| it.link_id == own))
+            }
+            Held::Filter { filter, program, .. } => {
+                Ok(running(&self.site, *filter)? == Some(program_id(program.as_fd())?))
+            }
+        }
     }
 
     /// Removes it. Returns once no new run can begin.
@@ -317,7 +326,7 @@ fn remove_filter(
     if qdisc == Ensured::Created
         && let Err(error) = remove_qdisc(site)
     {
-        tracing::warn!(%error, interface = site.interface, "A qdisc without use is left");
+        tracing::warn!(event = "qdisc.left", %error, interface = site.interface, "A qdisc without use is left");
     }
     Ok(())
 }
@@ -339,6 +348,11 @@ pub(crate) const fn name(direction: Direction) -> &'static str {
 /// beside a daemon is in nobody's way.
 fn is_name_of_ours(program: u32) -> bool {
     program_name(program).is_ok_and(|found| Direction::ALL.map(name).contains(&found.as_str()))
+}
+
+/// The programs on a device, in the order in which they run.
+fn chain(site: &Site) -> Result<Vec<tcx::Attached>, SiteError> {
+    site.namespace.within(|| Ok(tcx::query(site.ifindex, site.hook)?))
 }
 
 /// The program that runs in the place of a filter.

@@ -6,6 +6,7 @@
 //! namespaces, devices, files and time.
 #![forbid(unsafe_code)]
 
+mod account;
 mod api;
 mod audit;
 mod catalogue;
@@ -23,6 +24,7 @@ mod fixed;
 mod home;
 mod hook;
 mod host;
+mod links;
 mod measure;
 mod moving;
 mod named;

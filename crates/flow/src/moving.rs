@@ -16,15 +16,16 @@ use flow_model::{
     flow::{Direction, Parity, Slot},
     ledger::{Found, Ledger, Legacy, Settings, inspect},
     page::{Geometry, Pages, Region, control},
-    snapshot::Snapshot,
+    snapshot::{EdgeRow, Snapshot},
 };
 use net_sys::tcx::TcxLink;
 use pods::retire_lightest;
 
 use crate::{
+    account::Mark,
     error::{Error, SiteError},
     home::{carry, home},
-    hook::{Hook, home_of, remove_recorded},
+    hook::{Hook, has_pin, home_of, remove_recorded},
     pins::{PinDir, file},
     site::Site,
     time::now,
@@ -93,9 +94,20 @@ fn carry_over(pins: &PinDir, old: Tables, new: Tables, settings: &Settings) -> R
     let geometry = new.sizes().geometry;
     let mut past = Snapshot::clone(&past);
     retire_lightest(&mut past, settings.pod_series);
+    past.edges.iter_mut().for_each(rebase);
     let legacy = Legacy::Ledger(&past);
     Ledger::create(new.pages()?, geometry, settings.clone(), now(), legacy)?;
     finish(pins)
+}
+
+/// The new maps count an edge from zero.
+fn rebase(edge: &mut EdgeRow) {
+    let words = &mut edge.record.baseline;
+    for at in Direction::ALL {
+        if let Some(mark) = Mark::load(words, at) {
+            mark.rebased(edge.totals[at as usize].wire).store(words, at);
+        }
+    }
 }
 
 /// The epoch that packets count in on the new maps until these have a ledger: the one
@@ -153,6 +165,10 @@ fn swap(
 ) -> Result<(), SiteError> {
     let record = edge.hooks[direction as usize];
     let pin = pins.link(edge.id, direction);
+    if !has_pin(&pin) {
+        // Its process was killed before the hook could outlive it.
+        return Ok(());
+    }
     let site = home_of(home, pins)
         .and_then(|home| Site::recorded(edge, direction, pins.netns_dirs(), &home));
     let link_layer = site.as_ref().map_or(LinkLayer::Ethernet, |site| site.link_layer);

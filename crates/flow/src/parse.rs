@@ -8,7 +8,10 @@ use edge::check_name;
 pub use edge::{NetnsEdge, PodEdge};
 
 use flow_model::prefix::Prefix;
-use telemetry::duration::GoDuration;
+use telemetry::{
+    duration::GoDuration,
+    otlp::{is_endpoint, is_header},
+};
 
 /// Why a value was refused. The flag or key is named by whoever asked.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
@@ -49,6 +52,17 @@ pub enum Refused {
     /// Not an interface name as the kernel has them.
     #[error("an interface name has 1 to 15 octets, without '/' or white space")]
     Interface,
+    /// Not an endpoint.
+    #[error("is no OTLP endpoint; write for example http://collector:4318/v1/metrics")]
+    Endpoint,
+    /// A header that HTTP does not allow.
+    #[error(
+        "is no header that HTTP allows; use a name and value of printable ASCII, with a comma as %2C"
+    )]
+    Header,
+    /// Octets that are no text.
+    #[error("is not UTF-8 once its percent signs are decoded; correct them")]
+    Encoding,
     /// Not an address range.
     #[error("{0}")]
     Prefix(flow_model::prefix::PrefixError),
@@ -66,15 +80,6 @@ pub fn duration(
             return Ok(value);
         }
         Err(Refused::OutOfRange { min, max })
-    }
-}
-
-/// A duration, or milliseconds as the OpenTelemetry variable has them.
-pub fn otlp_interval(text: &str) -> Result<Duration, Refused> {
-    match text.parse() {
-        Ok(ms @ 100..=86_400_000_u64) => Ok(Duration::from_millis(ms)),
-        Ok(_) => Err(Refused::OutOfRange { min: "100ms", max: "24h" }),
-        Err(_) => duration("100ms", "24h")(text),
     }
 }
 
@@ -179,19 +184,29 @@ pub fn signal(text: &str) -> Result<Signal, Refused> {
     })
 }
 
-/// A header of a push.
-pub type Header = (String, String);
+/// Where metrics are pushed; nothing stands for nowhere.
+pub fn endpoint(text: &str) -> Result<String, Refused> {
+    if text.is_empty() || is_endpoint(text) { Ok(text.to_owned()) } else { Err(Refused::Endpoint) }
+}
+
+/// A key and its value.
+pub type Pair = (String, String);
+
+/// A header of a push: a [`pair`] that HTTP allows.
+pub fn header(text: &str) -> Result<Pair, Refused> {
+    let (name, value) = pair(text)?;
+    if is_header(&name, &value) { Ok((name, value)) } else { Err(Refused::Header) }
+}
 
 /// `KEY=VALUE`, where values may hold any octet as `%XX` (W3C Baggage, as OpenTelemetry
 /// specifies these settings).
-pub fn header(text: &str) -> Result<Header, Refused> {
-    const FORM: Refused = Refused::Form("KEY=VALUE");
+pub fn pair(text: &str) -> Result<Pair, Refused> {
     match text.split_once('=') {
         Some((key, value)) if !key.trim().is_empty() => {
-            let value = percent_decoded(value.trim()).ok_or(FORM)?;
+            let value = percent_decoded(value.trim()).ok_or(Refused::Encoding)?;
             Ok((key.trim().to_owned(), value))
         }
-        _ => Err(FORM),
+        _ => Err(Refused::Form("KEY=VALUE")),
     }
 }
 

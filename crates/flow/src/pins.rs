@@ -10,7 +10,7 @@ use std::{
 
 use flow_model::{edge::EdgeId, flow::Direction};
 use net_sys::{
-    host::{Bpffs, bpffs},
+    host::{Bpffs, HostError, bpffs},
     lock::{Lock, LockError, holder},
 };
 
@@ -36,12 +36,17 @@ impl PinDir {
             Ok(Bpffs::Absent) => Ok(None),
             Ok(Bpffs::NotBpffs) => Err(Error::NoBpffs(path.to_owned())),
             Ok(_) => Self::trusted(path).map(Some),
-            Err(source) => Err(source.into()),
+            Err(HostError::Read { path, source }) => Err(file(&path, source)),
+            Err(other) => Err(other.into()),
         }
     }
 
     /// The directory with its parents, made where they are missing.
     pub(crate) fn make(path: &Path) -> Result<Self, Error> {
+        // What is behind a folder that may not be entered is not absent.
+        if let Err(source) = path.try_exists() {
+            return Err(file(path, source));
+        }
         let existing = path.ancestors().find(|ancestor| ancestor.exists());
         let on_bpffs =
             existing.is_some_and(|there| matches!(bpffs(there), Ok(Bpffs::Directory { .. })));

@@ -37,8 +37,13 @@ impl ReadyFile {
         }
         let mut beside = path.as_os_str().to_owned();
         beside.push(format!(".{}", std::process::id()));
-        fs::write(&beside, format!("{content}\n")).map_err(|source| file(path, source))?;
-        fs::rename(&beside, path).map_err(|source| file(path, source))?;
+        let written =
+            fs::write(&beside, format!("{content}\n")).and_then(|()| fs::rename(&beside, path));
+        written.map_err(|source| {
+            // A part of it may be there; what happened first is told.
+            drop(fs::remove_file(&beside));
+            file(path, source)
+        })?;
         Ok(Self(Some(path.to_owned())))
     }
 }
@@ -94,6 +99,23 @@ mod tests {
             assert!(other.symlink_metadata().is_ok(), "it is still there");
         }
         ReadyFile::create(Some(&old), None, 0).unwrap();
+    }
+
+    #[test]
+    #[ignore = "root: mounts a file system"]
+    fn a_full_disk_keeps_no_part_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let size = Some(c"size=4096");
+        let flags = rustix::mount::MountFlags::empty();
+        rustix::mount::mount("tmpfs", folder.path(), "tmpfs", flags, size).unwrap();
+        fs::write(folder.path().join("full"), [0; 4096]).unwrap();
+        let error = ReadyFile::create(Some(&folder.path().join("ready")), None, 0).unwrap_err();
+        let left: Vec<_> = fs::read_dir(folder.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        rustix::mount::unmount(folder.path(), rustix::mount::UnmountFlags::DETACH).unwrap();
+        assert_eq!((error.exit(), left), (crate::Exit::Unavailable, vec!["full".to_owned()]));
     }
 
     #[test]

@@ -37,6 +37,7 @@ use crate::{
     engine::Engine,
     error::Error,
     families::Info,
+    links::LinkThread,
     overflow::Overflow,
     pins::PinDir,
     published::{EdgeNames, Published},
@@ -80,6 +81,7 @@ pub(crate) struct Service {
     // In the order in which they end.
     _ready: Option<ReadyFile>,
     survey: Option<SurveyThread>,
+    links: Option<LinkThread>,
     _notices: NoticeThread,
     _lock: Option<Lock>,
 }
@@ -107,15 +109,19 @@ impl Service {
             Ok(first) => {
                 // What came together is answered together: a burst of pods costs one
                 // grace period, not one for each.
-                let mut changes = Vec::new();
+                let (mut changes, mut links) = (Vec::new(), false);
                 for command in iter::once(first).chain(commands.try_iter().take(BATCH)) {
                     match command {
                         Command::Stop => return Ok(false),
                         Command::Device(change) => changes.push(change),
+                        Command::Links => links = true,
                         other => self.obey(other),
                     }
                 }
                 self.devices(changes);
+                if links {
+                    self.follow_links();
+                }
             }
             Err(RecvTimeoutError::Timeout) => self.look_at_fill(),
             Err(RecvTimeoutError::Disconnected) => return Ok(false),
@@ -134,7 +140,7 @@ impl Service {
             Command::Fresh(reply) => self.fresh.push(reply),
             Command::Reload(config) => self.reload(*config),
             // The loop takes these itself.
-            Command::Stop | Command::Device(_) => {}
+            Command::Stop | Command::Device(_) | Command::Links => {}
         }
     }
 

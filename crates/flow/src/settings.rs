@@ -66,8 +66,8 @@ pub struct Settings {
     /// Name of this node [default: host name]
     #[arg(long, env = "NODE_NAME", value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Name of this node where NODE_NAME is not set
-    #[arg(long, env = "DAEMONSET_NODE_NAME", value_name = "NAME", hide = true)]
+    /// Name of this node where --node-name is not given
+    #[arg(long, env = "DAEMONSET_NODE_NAME", value_name = "NAME")]
     pub daemonset_node_name: Option<String>,
     /// UID of the pod this agent runs in
     #[arg(long, env = "DAEMONSET_POD_UID", value_name = "UID")]
@@ -218,20 +218,20 @@ pub struct Settings {
     #[arg(long, env = "FATHOM_FLOWS_SIGNALS", value_delimiter = ',', default_value = "rtt,retransmits,resets,connections", value_parser = parse::signal)]
     pub signals: Vec<parse::Signal>,
     /// Where metrics are pushed; off unless given
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", value_name = "URL")]
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", value_name = "URL", value_parser = parse::endpoint)]
     pub otlp_endpoint: Option<String>,
-    /// Base of the push endpoint where the one for metrics is not set
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", hide = true)]
+    /// Where all signals are pushed; metrics go to /v1/metrics there unless --otlp-endpoint is given
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL", value_parser = parse::endpoint)]
     pub otlp_base_endpoint: Option<String>,
     /// How metrics are pushed
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", value_enum, default_value_t = OtlpProtocol::HttpProtobuf)]
     pub otlp_protocol: OtlpProtocol,
-    /// Push period; the variable is in milliseconds
-    #[arg(long, env = "OTEL_METRIC_EXPORT_INTERVAL", default_value = "60s", value_parser = parse::otlp_interval)]
+    /// Push period, 100ms to 24h; the variable alone is a bare number of milliseconds
+    #[arg(long, env = "OTEL_METRIC_EXPORT_INTERVAL", default_value = "60s", value_parser = parse::duration("100ms", "24h"))]
     pub otlp_interval: Duration,
-    /// Headers of a push
+    /// Headers of a push; values may hold any octet as %XX, such as %2C for a comma
     #[arg(long, env = "OTEL_EXPORTER_OTLP_HEADERS", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse::header)]
-    pub otlp_header: Vec<parse::Header>,
+    pub otlp_header: Vec<parse::Pair>,
     /// Time limit of a push, in milliseconds
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TIMEOUT", value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub otlp_timeout: u64,
@@ -239,8 +239,8 @@ pub struct Settings {
     #[arg(long, env = "OTEL_SERVICE_NAME", value_name = "NAME", default_value = "fathom")]
     pub otlp_service_name: String,
     /// Further resource attributes of a push
-    #[arg(long, env = "OTEL_RESOURCE_ATTRIBUTES", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse::header)]
-    pub otlp_resource_attributes: Vec<parse::Header>,
+    #[arg(long, env = "OTEL_RESOURCE_ATTRIBUTES", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse::pair)]
+    pub otlp_resource_attributes: Vec<parse::Pair>,
 }
 
 impl Settings {

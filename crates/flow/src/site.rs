@@ -157,6 +157,19 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// What is left of it without an amount, at least nothing.
+    pub(crate) const fn less(self, counts: Counts) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(counts.packets),
+            bytes: self.bytes.saturating_sub(counts.bytes),
+        }
+    }
+
+    /// The larger of two, number by number.
+    pub(crate) fn at_least(self, other: Self) -> Self {
+        Self { packets: self.packets.max(other.packets), bytes: self.bytes.max(other.bytes) }
+    }
+
     /// The same numbers as an amount.
     pub(crate) const fn counts(self) -> Counts {
         Counts { packets: self.packets, bytes: self.bytes }
@@ -200,10 +213,7 @@ impl Site {
             }
             _ => (home.clone(), record.host_ifindex),
         };
-        let hook = match (place, direction) {
-            (Place::Pod, Direction::Tx) | (Place::Host, Direction::Rx) => Hook::Egress,
-            _ => Hook::Ingress,
-        };
+        let hook = side_of(place, direction);
         let link = namespace.within(|| Ok(Route::open()?.link(ifindex, None)?))?;
         Ok(Self::new(&namespace, &link, hook, place))
     }
@@ -240,6 +250,15 @@ impl Site {
         Ok(self.link()?.name)
     }
 
+    /// A number that tells the device from another that gets its index later, as far as their
+    /// link-layer addresses do; never 0.
+    pub(crate) fn address(&self) -> Result<u64, SiteError> {
+        const NOT_EMPTY: u64 = 1 << 63;
+        let octets = self.link()?.address.into_iter();
+        let number = octets.fold(0_u64, |number, octet| number.rotate_left(8) ^ u64::from(octet));
+        Ok(number | NOT_EMPTY)
+    }
+
     /// Whether an XDP program sees what arrives there first.
     pub(crate) fn has_xdp(&self) -> bool {
         self.link().is_ok_and(|link| link.xdp)
@@ -256,6 +275,14 @@ impl Site {
             Hook::Ingress => Reading { packets: counters.rx_packets, bytes: counters.rx_bytes },
             Hook::Egress => Reading { packets: counters.tx_packets, bytes: counters.tx_bytes },
         })
+    }
+}
+
+/// The side of a device on which one direction of a pod's traffic passes.
+pub(crate) const fn side_of(place: Place, direction: Direction) -> Hook {
+    match (place, direction) {
+        (Place::Pod, Direction::Tx) | (Place::Host, Direction::Rx) => Hook::Egress,
+        _ => Hook::Ingress,
     }
 }
 

@@ -95,11 +95,14 @@ impl Tables {
     ///
     /// When a pin can't be removed.
     pub fn unpin(dir: &Path) -> Result<(), Error> {
-        for folder in [UNFINISHED, FOLDER] {
-            remove_pins(&dir.join(folder))
-                .map_err(|source| Error::new(Step::Pin, "maps", source))?;
+        let failed = |source| Error::new(Step::Pin, "maps", source);
+        let unfinished = dir.join(UNFINISHED);
+        remove_pins(&unfinished).map_err(failed)?;
+        // Out of sight in one step: a part of the maps would be taken for damage.
+        match fs::rename(dir.join(FOLDER), &unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(error)),
+            _ => remove_pins(&unfinished).map_err(failed),
         }
-        Ok(())
     }
 }
 

@@ -51,7 +51,7 @@ pub struct EdgeRecord {
     pub inherited: [Counts; 2],
     /// Wall time at which the series of its pod began.
     pub pod_created_ns: u64,
-    /// Counters of its devices when it was hooked; their meaning is the driver's.
+    /// What the driver noted of its devices; the meaning is the driver's.
     pub baseline: [u64; 8],
 }
 

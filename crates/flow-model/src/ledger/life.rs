@@ -99,11 +99,11 @@ impl<P: Pages> Ledger<P> {
         Ok(())
     }
 
-    /// Notes the interface counters at attach. Word by word: a crash may keep a part, so
-    /// take them anew after a restart.
-    pub fn set_baseline(&mut self, id: EdgeId, counters: [u64; 8]) -> Result<(), UnknownEdge> {
+    /// Notes what the driver has to know of the devices of an edge. Word by word, the first
+    /// one first: a crash may keep a part.
+    pub fn set_baseline(&mut self, id: EdgeId, words: [u64; 8]) -> Result<(), UnknownEdge> {
         let slot = self.counting_slot(id)?;
-        self.store_field(slot, field::BASELINE, &counters);
+        self.store_field(slot, field::BASELINE, &words);
         Ok(())
     }
 

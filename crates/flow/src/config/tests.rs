@@ -38,6 +38,27 @@ fn every_problem_is_told_in_one_pass() {
 }
 
 #[test]
+fn edges_that_are_one_by_what_is_given_are_refused() {
+    for (arguments, key, cause) in [
+        (&["--pod-edge", "va=p,va=q"][..], "pod_edge: ", "va=p and va=q are the same edge"),
+        (&["--pod-edge", "va=p,vb=p"], "pod_edge: ", "have one name"),
+        (&["--netns", "/n/a=p,/n/a=q"], "netns: ", "the same edge"),
+        (&["--pod-edge", "va=p", "--netns", "/n/a=p"], "netns: ", "have one name"),
+    ] {
+        let problems = problems_of(arguments);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].starts_with(key) && problems[0].contains(cause), "{problems:?}");
+    }
+    let two_devices = settings(&["--netns", "/n/a:eth0=p,/n/a:eth1=q"]);
+    assert!(Config::new(two_devices).is_ok());
+}
+
+#[test]
+fn no_signal_and_some_signal_contradict_each_other() {
+    assert!(problems_of(&["--signals", "none,rtt"])[0].starts_with("signals: none"));
+}
+
+#[test]
 fn an_agent_that_could_count_nothing_is_refused() {
     let problems = problems_of(&["--discover", "off"]);
     assert!(problems[0].contains("nothing would be counted"), "{problems:?}");
@@ -166,6 +187,7 @@ fn what_has_an_effect_is_not_named() {
         config(&["--kubeconfig", "/root/.kube/config"]).without_effect(),
         Vec::<&str>::new()
     );
+    assert_eq!(config(&["--signals", "none"]).without_effect(), Vec::<&str>::new());
     let refused_elsewhere = ["--kube", "off", "--host-traffic", "off", "--pod-uid", "8a5f"];
     assert_eq!(config(&refused_elsewhere).without_effect(), Vec::<&str>::new());
 }

@@ -16,12 +16,24 @@ use crate::{
     hook::{Hook, Room, announce, room},
     pins::PinDir,
     plan::EdgePlan,
-    site::Site,
+    site::{Reading, Site},
     time::now,
 };
 
 /// A hook, and interface counters around its attach.
 pub(super) type Placed = (Hook, Bracket);
+
+/// How often a device is held against its new hook.
+const LOOKS: usize = 3;
+
+/// A hook of a new edge.
+struct Begun {
+    hook: Hook,
+    /// Interface counters around its attach.
+    opened: Bracket,
+    /// What of them it did not count.
+    start: Reading,
+}
 
 impl Engine {
     /// Hooks an edge. It counts from the moment this returns, and where there are pins it
@@ -29,7 +41,9 @@ impl Engine {
     pub(crate) fn attach(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
         let (id, slot) = self.ledger.add_edge(&mut self.drain, &spec(&plan), now())?;
         match self.hook(&plan, id, slot) {
-            Ok((hooks, opened)) => {
+            Ok([tx, rx]) => {
+                let opened = [tx.opened, rx.opened];
+                let (start, hooks) = ([Some(tx.start), Some(rx.start)], [tx.hook, rx.hook]);
                 for direction in Direction::ALL {
                     let record = hooks[direction as usize].record();
                     // The edge was added above and nobody else drops it.
@@ -40,8 +54,10 @@ impl Engine {
                     opened.map(|bracket| Some(Checkpoint { bracket, totals: Totals::default() }));
                 let opened = opened.map(Some);
                 let bypass = start_of_bypass(&plan);
-                let edge = Edge { plan, slot, hooks, opened, checked, checks: [None; 2], bypass };
+                let checks = [None; 2];
+                let edge = Edge { plan, slot, hooks, opened, start, checked, checks, bypass };
                 self.edges.insert(id, edge);
+                self.mark(id);
                 let pinned = Direction::ALL.into_iter().try_for_each(|at| self.pin_hook(id, at));
                 if let Err(error) = pinned {
                     self.detach(&[id]);
@@ -104,25 +120,40 @@ impl Engine {
         self.abandon(id, plan)
     }
 
-    fn hook(
-        &mut self,
-        plan: &EdgePlan,
-        id: EdgeId,
-        slot: Slot,
-    ) -> Result<([Hook; 2], [Bracket; 2]), SiteError> {
+    fn hook(&mut self, plan: &EdgePlan, id: EdgeId, slot: Slot) -> Result<[Begun; 2], SiteError> {
         let program = self.program(plan.site(Direction::Tx), Direction::Tx, slot)?;
-        let (tx, tx_opened) =
-            self.hook_site(plan.site(Direction::Tx), Direction::Tx, id, &program)?;
+        let tx = self.begin(plan.site(Direction::Tx), Direction::Tx, (id, slot), &program)?;
         let rx = self.program(plan.site(Direction::Rx), Direction::Rx, slot).and_then(|program| {
-            self.hook_site(plan.site(Direction::Rx), Direction::Rx, id, &program)
+            self.begin(plan.site(Direction::Rx), Direction::Rx, (id, slot), &program)
         });
         match rx {
-            Ok((rx, rx_opened)) => Ok(([tx, rx], [tx_opened, rx_opened])),
+            Ok(rx) => Ok([tx, rx]),
             Err(error) => {
-                tx.detach()?;
+                tx.hook.detach()?;
                 Err(error)
             }
         }
+    }
+
+    /// Attaches a program of a new edge.
+    fn begin(
+        &mut self,
+        site: &Site,
+        direction: Direction,
+        (id, slot): (EdgeId, Slot),
+        program: &Program,
+    ) -> Result<Begun, SiteError> {
+        let (hook, opened) = self.hook_site(site, direction, id, program)?;
+        let (mut start, mut device) = (opened.before, opened.after);
+        for _ in 0..LOOKS {
+            // After the device, so that what comes in between is not said to be missed: each
+            // look tells the least that was, and the shortest one tells most.
+            let Ok(counted) = self.hook_totals(slot, direction) else { break };
+            start = start.at_least(device.less(counted.skb));
+            let Ok(next) = site.reading() else { break };
+            device = next;
+        }
+        Ok(Begun { hook, opened, start })
     }
 
     /// Attaches a program between two looks at its device.
@@ -208,6 +239,7 @@ impl Engine {
             slot: record.slot,
             hooks: [tx, rx],
             opened: [None, None],
+            start: [None, None],
             checked: [None, None],
             checks: [None, None],
         };

@@ -96,14 +96,15 @@ pub(super) fn unpin_links(pins: &PinDir, id: EdgeId) -> Result<(), Error> {
 
 fn close(edge: Edge) -> Result<Closed, (String, SiteError)> {
     let mut counters = [None, None];
+    let mut last = [None, None];
     let [mut tx, rx] = edge.hooks;
     if rx.has_own_qdisc() && tx.site().is_beside(rx.site()) {
         tx.inherit_qdisc();
     }
-    let hooks = [tx, rx].into_iter().zip(edge.opened).zip(&mut counters);
+    let hooks = [tx, rx].into_iter().zip(edge.opened).zip(&mut counters).zip(&mut last);
     let mut failed = None;
     // Last first, so that the hook that is left finds the qdisc unused.
-    for ((hook, opened), counters) in hooks.rev() {
+    for (((hook, opened), counters), last) in hooks.rev() {
         let site = hook.site().clone();
         let before = site.reading();
         match hook.detach() {
@@ -114,12 +115,13 @@ fn close(edge: Edge) -> Result<Closed, (String, SiteError)> {
             }
         }
         let after = site.reading();
+        *last = after.as_ref().ok().copied();
         if let (Some(opened), Ok(before), Ok(after)) = (opened, before, after) {
             *counters = Some([opened, Bracket { before, after }]);
         }
     }
     match failed {
         Some(source) => Err((edge.plan.name, source)),
-        None => Ok(Closed { plan: edge.plan, counters }),
+        None => Ok(Closed { plan: edge.plan, counters, last }),
     }
 }

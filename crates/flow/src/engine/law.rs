@@ -2,7 +2,7 @@
 
 use flow_model::{
     edge::{EdgeId, Place},
-    flow::{Counts, Direction, Parity, Totals},
+    flow::{Counts, Direction, Parity, Slot, Totals},
     kernel::Kernel as _,
 };
 use net_sys::{Route, link::Link};
@@ -35,6 +35,8 @@ impl Engine {
             drift += check.drift().counts();
             true
         })?;
+        let ids: Vec<EdgeId> = self.edges.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.mark(id));
         Ok(drift)
     }
 
@@ -99,7 +101,20 @@ impl Engine {
 
     /// What every hook has counted up to now, by slot and direction.
     pub(super) fn totals(&mut self) -> Result<Vec<[Totals; 2]>, Error> {
-        let slots = self.tables.sizes().geometry.slots();
+        self.totals_below(self.tables.sizes().geometry.slots())
+    }
+
+    /// What one hook has counted up to now.
+    pub(super) fn hook_totals(
+        &mut self,
+        slot: Slot,
+        direction: Direction,
+    ) -> Result<Totals, Error> {
+        let totals = self.totals_below(usize::from(slot.0) + 1)?;
+        Ok(totals.last().copied().unwrap_or_default()[direction as usize])
+    }
+
+    fn totals_below(&mut self, slots: usize) -> Result<Vec<[Totals; 2]>, Error> {
         let mut sums = vec![[Totals::default(); 2]; slots];
         let mut cells = sums.clone();
         for parity in Parity::ALL {

@@ -111,7 +111,9 @@ impl Engine {
         let Replaced { edge, opened, refused } = match self.replace(edge, &step) {
             Ok(replaced) => replaced,
             Err(source) => {
+                let record = self.ledger.edge(id);
                 self.give_up(id, &old)?;
+                record.iter().for_each(|record| self.recall(record));
                 return Err(failed(source));
             }
         };
@@ -199,6 +201,7 @@ impl Engine {
             let noted = self.ledger.set_devices(id, host_ifindex, pod_ifindex);
             debug_assert!(noted.is_ok(), "a hooked edge is in the book");
         }
+        self.mark_anew(id);
         self.pin_hook(id, direction)?;
         self.release_unused(id, old)?;
         self.hook_totals(step.slot, direction)
@@ -214,11 +217,5 @@ impl Engine {
         }
         self.tables.grace()?;
         unused.into_iter().try_for_each(|site| self.release(site))
-    }
-
-    fn hook_totals(&mut self, slot: Slot, direction: Direction) -> Result<Totals, Error> {
-        let totals = self.totals()?;
-        let cell = totals.get(usize::from(slot.0)).copied().unwrap_or_default();
-        Ok(cell[direction as usize])
     }
 }

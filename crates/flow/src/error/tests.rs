@@ -1,5 +1,3 @@
-use std::io;
-
 use flow_bpf::Step;
 use net_sys::netlink::Operation;
 
@@ -9,7 +7,7 @@ fn site(source: SiteError) -> Error {
     Error::Edge { edge: "--netns pod-a".into(), source }
 }
 
-fn program(kind: io::ErrorKind) -> flow_bpf::Error {
+fn program(kind: ErrorKind) -> flow_bpf::Error {
     flow_bpf::Error::Kernel { step: Step::Load, what: "tc_pod_tx", source: kind.into() }
 }
 
@@ -45,7 +43,7 @@ fn a_namespace_that_can_not_be_had_has_its_reason_and_remedy() {
 fn a_missing_right_is_told_apart_wherever_it_is_missing() {
     let operation = Operation::ChangeFilter;
     let refused = || NetlinkError::NotPermitted { operation };
-    let program = program(io::ErrorKind::PermissionDenied);
+    let program = program(ErrorKind::PermissionDenied);
     for (error, remedy) in [
         (SiteError::Netns(NetnsError::NotPermitted { path: path() }), "run as root"),
         (SiteError::Netns(NetnsError::EnterNotPermitted), "CAP_SYS_ADMIN"),
@@ -75,9 +73,23 @@ fn what_somebody_else_put_there_and_what_the_kernel_lacks_have_their_remedies() 
     for (error, reason, remedy) in [
         (SiteError::Clsact(taken), "foreign_filter", "take another preference"),
         (SiteError::Clsact(ClsactError::IngressQdisc), "foreign_filter", "inside the namespace"),
-        (SiteError::Program(program(io::ErrorKind::OutOfMemory)), "kernel", "--flow-capacity"),
+        (SiteError::Program(program(ErrorKind::OutOfMemory)), "kernel", "--flow-capacity"),
     ] {
         told(error, reason, Exit::Unavailable, remedy);
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_had_is_a_missing_right_and_others_are_not() {
+    for (kind, exit, remedy) in [
+        (ErrorKind::PermissionDenied, Exit::NotPermitted, "run as root"),
+        (ErrorKind::ReadOnlyFilesystem, Exit::Unavailable, "remount"),
+        (ErrorKind::StorageFull, Exit::Unavailable, "make room"),
+        (ErrorKind::NotADirectory, Exit::Unavailable, "check the path"),
+    ] {
+        let error = Error::File { path: path(), source: kind.into() };
+        assert_eq!(error.exit(), exit, "{error}");
+        assert!(error.to_string().contains(remedy), "{error}");
     }
 }
 
@@ -105,8 +117,8 @@ fn what_the_caller_did_wrong_and_what_the_host_lacks_have_codes_of_their_own() {
         (twice, "configuration", Exit::Usage),
         (Error::NoBpffs("/tmp".into()), "no_bpffs", Exit::Unavailable),
         (Error::UntrustedPins("/tmp".into()), "pins", Exit::Unavailable),
-        (Error::Program(program(io::ErrorKind::PermissionDenied)), "program", Exit::NotPermitted),
-        (Error::Program(program(io::ErrorKind::Other)), "program", Exit::Unavailable),
+        (Error::Program(program(ErrorKind::PermissionDenied)), "program", Exit::NotPermitted),
+        (Error::Program(program(ErrorKind::Other)), "program", Exit::Unavailable),
         (law, "failed", Exit::Bug),
         (Error::Thread("flows-survey"), "failed", Exit::Bug),
     ] {

@@ -142,12 +142,9 @@ pub(super) fn pinned_filter(site: &Site, filter: Filter, pin: &Path) -> Result<O
     Err(SiteError::NoInterface { interface: site.interface.clone() })
 }
 
-pub(super) fn live_link(site: &Site, path: &Path) -> Result<TcxLink, SiteError> {
-    let link = TcxLink::open_pinned(path)?;
-    if link.info()?.ifindex == 0 {
-        return Err(SiteError::NoInterface { interface: site.interface.clone() });
-    }
-    Ok(link)
+/// Whether a hook left anything by which it would be known again.
+pub(crate) fn has_pin(pin: &Path) -> bool {
+    pin.exists() || next(pin).exists()
 }
 
 /// Where the next program is pinned until it is in place.

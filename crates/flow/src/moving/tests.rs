@@ -181,6 +181,28 @@ fn a_crash_between_any_two_steps_of_a_move_loses_nothing_by_filters() {
     crashes_lose_nothing(Attach::Clsact);
 }
 
+/// A process may be killed when an edge is in the book and its hook not pinned yet.
+#[test]
+#[ignore = "root: loads programs"]
+fn an_edge_without_its_hooks_does_not_hinder_a_move() {
+    for attach in [Attach::Tcx, Attach::Clsact] {
+        let stage = Stage::build(attach);
+        stage.node.inside(|| {
+            stage.begin();
+            let pins = stage.pins();
+            let sent = pins.pinned_links().into_iter().find(|(path, _)| path.ends_with("1_tx"));
+            fs::remove_file(sent.unwrap().0).unwrap();
+            let lane = host::lane(attach).unwrap();
+            let settings = Settings::default();
+            let started = start(sizes(2048), settings, Some(&pins), lane, &mut ()).unwrap();
+            assert!(started.moved && !pins.next().exists(), "{attach:?}: the move is complete");
+            assert_eq!(started.engine.ledger().edges().count(), 1, "the start deals with it");
+            drop(started);
+            crate::detach(pins.path(), false).unwrap();
+        });
+    }
+}
+
 #[test]
 #[ignore = "root: loads programs"]
 fn moves_under_packets_lose_none() {

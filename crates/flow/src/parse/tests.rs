@@ -107,6 +107,25 @@ fn values_of_a_push_are_decoded_as_their_specification_says() {
         ("a=%FF", None),
         ("=b", None),
     ] {
-        assert_eq!(header(given).ok().map(|(_, value)| value).as_deref(), expected, "{given}");
+        assert_eq!(pair(given).ok().map(|(_, value)| value).as_deref(), expected, "{given}");
     }
+}
+
+#[test]
+fn what_a_push_could_not_use_is_refused_with_its_cause() {
+    for bad in ["x", "ftp://h", "http://", "collector:4318"] {
+        assert_eq!(endpoint(bad), Err(Refused::Endpoint), "{bad}");
+    }
+    for good in ["", "http://c:4318", "https://c/v1/metrics"] {
+        assert_eq!(endpoint(good).as_deref(), Ok(good));
+    }
+    for (bad, cause) in [
+        ("a b=c", Refused::Header),
+        ("a=c%0A", Refused::Header),
+        ("a=%ff", Refused::Encoding),
+        ("a", Refused::Form("KEY=VALUE")),
+    ] {
+        assert_eq!(header(bad), Err(cause), "{bad}");
+    }
+    assert_eq!(header("a=b%2Cc"), Ok(("a".into(), "b,c".into())));
 }

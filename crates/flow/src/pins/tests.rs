@@ -19,6 +19,24 @@ fn what_is_not_there_is_found_absent() {
 }
 
 #[test]
+fn a_path_that_the_kernel_refuses_is_told_as_it_is() {
+    let path = PathBuf::from(format!("/{}", "x".repeat(300)));
+    assert!(matches!(PinDir::find(&path), Err(Error::File { path: named, .. }) if named == path));
+    assert!(matches!(PinDir::make(&path), Err(Error::File { .. })));
+}
+
+#[test]
+#[ignore = "root: mounts a bpffs"]
+fn a_bpffs_that_is_mounted_read_only_is_told_with_what_to_do() {
+    let bpffs = Bpffs::mount();
+    let target = bpffs.path().as_os_str();
+    rustix::mount::mount_remount(target, rustix::mount::MountFlags::RDONLY, "").unwrap();
+    let error = PinDir::make(&bpffs.path().join("flows")).unwrap_err();
+    assert_eq!(error.exit(), crate::error::Exit::Unavailable, "{error}");
+    assert!(error.to_string().contains("remount"), "{error}");
+}
+
+#[test]
 #[ignore = "root: mounts a bpffs"]
 fn missing_parents_are_made_for_us_alone_and_go_with_the_pins() {
     let bpffs = Bpffs::mount();

@@ -115,6 +115,7 @@ impl Service {
             ready_at: Duration::ZERO,
             _ready: None,
             survey: None,
+            links: None,
             _notices: NoticeThread::start(engine.tables().notices()?, sender.clone())?,
             _lock: opened.lock,
             engine,

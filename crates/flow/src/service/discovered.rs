@@ -99,7 +99,7 @@ impl Service {
                 _ => {}
             }
         }
-        self.unhook(&gone);
+        self.lose(&gone);
         for id in changed {
             self.know_again(id);
             self.improve(id);
@@ -176,7 +176,10 @@ impl Service {
         for (key, plan, noticed) in wanted {
             let name = plan.name.clone();
             match self.hook_found(plan) {
-                Ok(id) => self.hooked(key, id, noticed),
+                Ok(id) => {
+                    self.tell_missed_before(id, noticed.is_some());
+                    self.hooked(key, id, noticed);
+                }
                 Err(error) => {
                     self.attach_failed(&name, &error);
                     if let Some(discovered) = &mut self.discovered {
@@ -214,12 +217,8 @@ impl Service {
             discovered.hooked.insert(key, id);
             discovered.refused.remove(&key);
         }
-        let (Some(noticed), Some(edge)) = (noticed, self.engine.edges().get(&id)) else {
-            return;
-        };
-        self.tally.attach_lag.observe(noticed.elapsed().as_secs_f64());
-        for (missed, opened) in self.tally.missed.iter_mut().zip(edge.opened) {
-            *missed += opened.map(|opened| opened.before.counts()).unwrap_or_default();
+        if let Some(noticed) = noticed {
+            self.tally.attach_lag.observe(noticed.elapsed().as_secs_f64());
         }
     }
 }
@@ -254,6 +253,13 @@ impl Discovered {
     /// An edge has no hooks any more: its device is to be hooked anew.
     pub(super) fn release(&mut self, id: EdgeId) {
         self.hooked.retain(|_, hooked| *hooked != id);
+    }
+
+    /// The device of an edge was made anew: this one is to be hooked, and is news.
+    pub(super) fn replace(&mut self, id: EdgeId) {
+        for (key, _) in self.hooked.extract_if(.., |_, hooked| *hooked == id) {
+            self.old.remove(&key);
+        }
     }
 
     fn unhooked(&self) -> impl Iterator<Item = (&Key, &Crossing)> {

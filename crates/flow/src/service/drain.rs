@@ -27,7 +27,7 @@ impl Service {
         if let (Err(error), Some(suppressed)) =
             (closed, self.limit.admit("drain.failed", step, Instant::now()))
         {
-            tracing::warn!(%error, step, suppressed, "A drain could not be finished; it is tried again");
+            tracing::warn!(event = "drain.failed", %error, step, suppressed, "A drain could not be finished; it is tried again");
         }
         Ok(())
     }

@@ -8,9 +8,11 @@ use net_sys::survey::Key;
 use super::{Service, discovered::Waiting};
 use crate::{
     command::Command,
+    engine::Closed,
     error::{Error, SiteError},
     home::{home, settle_here},
     hook::remove_recorded,
+    links::LinkThread,
     named::{self, Found},
     pins::unpin,
     plan::EdgePlan,
@@ -22,23 +24,25 @@ impl Service {
     /// up, the rest is hooked. A named edge that can't be had ends the start.
     pub(super) fn take_up_edges(&mut self, sender: SyncSender<Command>) -> Result<(), Error> {
         let settings = self.config.settings();
+        // Before devices are listed: what comes after that is told.
+        self.links = Some(LinkThread::start(sender.clone())?);
         let named = named::resolve(&settings.pod_edge, &settings.netns)?;
         let found = if self.config.discovers() { self.survey(sender)? } else { Vec::new() };
         let mut left: Vec<EdgeRecord> =
             self.engine.ledger().edges().filter(|record| record.state == EdgeState::Live).collect();
-        for plan in named {
-            let name = plan.name.clone();
-            let id = match self.adopt(&plan, &mut left) {
+        let mut missing = Vec::new();
+        for plan in &named {
+            match self.adopt(plan, &mut left) {
                 Some(id) => {
-                    self.rename(id, &name);
-                    id
+                    self.rename(id, &plan.name);
+                    self.named.insert(plan.name.clone(), id);
                 }
-                None => self.hook_named(plan)?,
-            };
-            self.named.insert(name, id);
+                None => missing.push(plan.clone()),
+            }
         }
         let mut adopted: Vec<(Key, EdgeId)> = Vec::new();
-        for (key, plan) in &found {
+        let is_named = |plan: &EdgePlan| named.iter().any(|named| named.shares_device(plan));
+        for (key, plan) in found.iter().filter(|(_, plan)| !is_named(plan)) {
             let Some(id) = self.adopt(plan, &mut left) else { continue };
             // The other one of that name is perhaps still to be taken up.
             if self.names.get(&id) != Some(&plan.name_apart()) {
@@ -47,7 +51,14 @@ impl Service {
             }
             adopted.push((*key, id));
         }
+        // Before anything is hooked: what two hooks see counts twice, and where two find a qdisc
+        // nobody knows whose it is.
         self.let_go(left)?;
+        for plan in missing {
+            let name = plan.name.clone();
+            let id = self.hook_named(plan, false)?;
+            self.named.insert(name, id);
+        }
         self.tell_lane();
         self.note_hooked(&adopted);
         adopted.iter().for_each(|(_, id)| self.improve(*id));
@@ -55,6 +66,8 @@ impl Service {
         while self.waiting() == Waiting::ToBeHooked {
             self.hook_some(Instant::now());
         }
+        // What was taken up is compared from here on; what it differs by is not known yet.
+        self.engine.check_interfaces()?;
         Ok(())
     }
 
@@ -72,16 +85,19 @@ impl Service {
         }
     }
 
-    /// Hooks an edge as its flag says.
-    pub(super) fn hook_named(&mut self, plan: EdgePlan) -> Result<EdgeId, Error> {
+    /// Hooks an edge as its flag says. Of a device that is new all that passed it before was
+    /// missed.
+    pub(super) fn hook_named(&mut self, plan: EdgePlan, is_new: bool) -> Result<EdgeId, Error> {
         let name = plan.name.clone();
         let id = self.engine.attach(plan)?;
         self.hooked_as(id, name);
+        self.tell_missed_before(id, is_new);
         Ok(id)
     }
 
-    /// Follows a change of the named edges while the agent runs.
-    pub(super) fn follow_named(&mut self) {
+    /// Hooks the named edges that are there and not hooked, and lets those go that nobody names
+    /// any more. Devices are new where they were waited for.
+    pub(super) fn follow_named(&mut self, waited: bool) {
         let settings = self.config.settings();
         let found = match named::look_up(&settings.pod_edge, &settings.netns) {
             Ok(found) => found,
@@ -95,7 +111,7 @@ impl Service {
         let missing = found.missing.into_iter().map(|(name, error)| (name, Err(error)));
         for (name, plan) in there.chain(missing) {
             if !self.named.contains_key(&name) {
-                self.hook_newly_named(name, plan);
+                self.hook_newly_named(name, plan, waited);
             }
         }
     }
@@ -112,14 +128,19 @@ impl Service {
         let gone: Vec<EdgeId> =
             self.named.iter().filter(|edge| !stays(edge)).map(|(_, id)| *id).collect();
         self.named.retain(|_, id| !gone.contains(id));
-        self.refused.retain(|name, _| is_missing(name));
+        let is_asked_for =
+            |name: &str| is_missing(name) || found.plans.iter().any(|plan| plan.name == name);
+        self.refused.retain(|name, _| is_asked_for(name));
         self.unhook(&gone);
     }
 
-    fn hook_newly_named(&mut self, name: String, plan: Result<EdgePlan, Error>) {
+    fn hook_newly_named(&mut self, name: String, plan: Result<EdgePlan, Error>, waited: bool) {
+        // One that could not be hooked for another reason was there all the while.
+        let was_gone = |reason: &&str| ["device_gone", "no_netns"].contains(reason);
+        let is_new = waited && self.refused.get(&name).is_none_or(was_gone);
         let hooked = plan.and_then(|plan| {
             self.let_found_go(&plan);
-            self.hook_named(plan)
+            self.hook_named(plan, is_new)
         });
         match hooked {
             Ok(id) => {
@@ -127,8 +148,11 @@ impl Service {
                 self.named.insert(name, id);
             }
             Err(error) => {
-                self.attach_failed(&name, &error);
-                self.refused.insert(name, error.attach_reason());
+                let reason = error.attach_reason();
+                // It is tried again with every device that comes or goes, and told once.
+                if self.refused.insert(name.clone(), reason) != Some(reason) {
+                    self.attach_failed(&name, &error);
+                }
             }
         }
     }
@@ -141,7 +165,7 @@ impl Service {
         for id in &found {
             self.discovered.iter_mut().for_each(|discovered| discovered.release(*id));
         }
-        self.unhook(&found);
+        self.lose(&found);
     }
 
     /// Takes up the recorded edge that a plan is for, if there is one.
@@ -171,7 +195,9 @@ impl Service {
                 tracing::info!(event = "edge.renamed", edge = name, before, "An edge has a name");
                 self.names.insert(id, name.to_owned());
             }
-            Err(error) => tracing::warn!(%error, edge = before, "An edge keeps its old name"),
+            Err(error) => {
+                tracing::warn!(event = "edge.unnamed", %error, edge = before, "An edge keeps its old name")
+            }
         }
     }
 
@@ -182,7 +208,10 @@ impl Service {
         for record in left {
             let name = record.identity.name.as_str();
             match remove_recorded(&record, &pins, home) {
-                Ok(_) => self.engine.abandon_recorded(record.id)?,
+                Ok(_) => {
+                    self.engine.abandon_recorded(record.id)?;
+                    self.engine.recall(&record);
+                }
                 // Its filters count on, into a place that nobody else may get.
                 Err(error @ SiteError::Unreachable { .. }) => {
                     tracing::warn!(
@@ -228,14 +257,26 @@ impl Service {
         self.names.insert(id, name);
     }
 
-    /// Lets edges go.
+    /// Lets edges go that nobody wants.
     pub(super) fn unhook(&mut self, ids: &[EdgeId]) {
-        for (id, result) in self.engine.detach(ids) {
-            match result {
-                Ok(_) => tracing::info!(event = "edge.detached", edge = id.0, "An edge is gone"),
-                Err(error) => {
-                    tracing::warn!(%error, edge = id.0, "An edge could not be let go");
-                }
+        let ended = self.engine.detach(ids);
+        tell_ended(ended);
+    }
+
+    /// Lets edges go whose devices are gone, lead elsewhere or are hooked anew: what passes them
+    /// until then is missed.
+    pub(super) fn lose(&mut self, ids: &[EdgeId]) {
+        let ended = self.engine.part(ids);
+        tell_ended(ended);
+    }
+}
+
+fn tell_ended(ended: Vec<(EdgeId, Result<Closed, Error>)>) {
+    for (id, result) in ended {
+        match result {
+            Ok(_) => tracing::info!(event = "edge.detached", edge = id.0, "An edge is gone"),
+            Err(error) => {
+                tracing::warn!(event = "edge.left", %error, edge = id.0, "An edge could not be let go");
             }
         }
     }

@@ -22,7 +22,8 @@ impl Service {
         self.last_resync = Instant::now();
         self.survey.iter().for_each(SurveyThread::look_again);
         self.engine.learn_names();
-        // First, because a hook that moves begins a new comparison.
+        self.let_replaced_go();
+        // Before hooks move, because one that does begins a new comparison.
         self.check_interfaces();
         self.count_bypassed();
         self.look_at_pins();
@@ -36,7 +37,9 @@ impl Service {
     fn check_interfaces(&mut self) {
         match self.engine.check_interfaces() {
             Ok(drift) => self.interface_drift = drift,
-            Err(error) => tracing::warn!(%error, "Interface counters could not be compared"),
+            Err(error) => {
+                tracing::warn!(event = "audit.failed", %error, "Interface counters could not be compared")
+            }
         }
         if !self.interface_drift.is_zero() {
             let Counts { packets, bytes } = self.interface_drift;
@@ -166,6 +169,24 @@ impl Service {
         true
     }
 
+    /// Counts what passed the devices of an edge before it was hooked: since they were hooked
+    /// last, or since they were made if nobody had hooked them.
+    pub(super) fn tell_missed_before(&mut self, id: EdgeId, is_new: bool) {
+        let gaps = Direction::ALL.map(|direction| self.engine.rejoin(id, direction));
+        if gaps == [None; 2] && is_new {
+            let start = self.engine.edges().get(&id).map(|edge| edge.start).unwrap_or_default();
+            for (missed, start) in self.tally.missed.iter_mut().zip(start) {
+                *missed += start.unwrap_or_default().counts();
+            }
+        }
+        for (direction, gap) in Direction::ALL.into_iter().zip(gaps) {
+            match gap {
+                None | Some(Counts::ZERO) => {}
+                Some(gap) => self.tell_missed(id, direction, gap),
+            }
+        }
+    }
+
     /// Counts what passed a device while its hook was taken away.
     fn tell_missed(&mut self, id: EdgeId, direction: Direction, gap: Counts) {
         self.tally.missed[direction as usize] += gap;
@@ -177,7 +198,7 @@ impl Service {
                 packets = gap.packets,
                 bytes = gap.bytes,
                 suppressed,
-                "A hook was taken away; what passed meanwhile was not counted"
+                "A device was without its hook; what passed meanwhile was not counted"
             );
         }
     }
@@ -193,15 +214,32 @@ impl Service {
         self.attach_failed(name, error);
     }
 
+    /// Follows devices that came or went: at once for named edges, since discovery tells of
+    /// others by itself. One that has no hook any more left, whatever is in its place.
+    pub(super) fn follow_links(&mut self) {
+        let bare = self.engine.bare(self.named.values().copied());
+        self.lose(&bare);
+        self.renew_named();
+    }
+
+    /// Lets edges go whose devices were made anew: these are hooked as new ones.
+    fn let_replaced_go(&mut self) {
+        let replaced = self.engine.replaced();
+        for id in &replaced {
+            self.discovered.iter_mut().for_each(|discovered| discovered.replace(*id));
+        }
+        self.lose(&replaced);
+    }
+
     /// Lets named edges go whose device is gone, and hooks those that are there again.
     fn renew_named(&mut self) {
         let gone = |id: &EdgeId| self.engine.edges().get(id).is_none_or(Edge::is_gone);
         let lost: Vec<EdgeId> = self.named.values().copied().filter(|id| gone(id)).collect();
         self.named.retain(|_, id| !lost.contains(id));
-        self.unhook(&lost);
+        self.lose(&lost);
         let settings = self.config.settings();
         if self.named.len() < settings.pod_edge.len() + settings.netns.len() {
-            self.follow_named();
+            self.follow_named(true);
         }
     }
 

@@ -32,7 +32,7 @@ impl Service {
     pub(super) fn hook_present(&mut self) -> Result<(), Error> {
         let settings = self.config.settings();
         for plan in named::resolve(&settings.pod_edge, &settings.netns)? {
-            self.hook_named(plan)?;
+            self.hook_named(plan, false)?;
         }
         if !self.config.discovers() {
             return Ok(());

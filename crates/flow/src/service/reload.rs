@@ -24,10 +24,10 @@ impl Service {
         self.count_dumps();
         match dumper(&config) {
             Ok(dumper) => self.dumper = dumper,
-            Err(error) => tracing::warn!(%error, "Dumps go on as before"),
+            Err(error) => tracing::warn!(event = "dump.failed", %error, "Dumps go on as before"),
         }
         self.config = config;
-        self.follow_named();
+        self.follow_named(false);
         tracing::info!(event = "config.reloaded", "New settings are in force");
     }
 }

@@ -1,5 +1,6 @@
 //! A whole service inside a node of its own, turned by hand.
 
+mod devices;
 mod life;
 mod moved;
 mod named;

@@ -146,6 +146,29 @@ fn hooks_on_damaged_maps_are_removed_as_far_as_they_are_known() {
     }
 }
 
+/// Maps of which a part is gone are none that anybody could go on with.
+#[test]
+#[ignore = "root: loads programs"]
+fn an_end_that_is_cut_short_leaves_all_maps_or_none() {
+    let (node, bpffs) = (Node::build(), Bpffs::mount());
+    let pins = PinDir::make(&bpffs.path().join("flows")).unwrap();
+    leave_counting(&node, &pins, Attach::Auto);
+    // What can't be removed cuts it short.
+    let busy = pins.path().join("maps/busy");
+    fs::create_dir(&busy).unwrap();
+    let flags = rustix::mount::MountFlags::empty();
+    rustix::mount::mount("tmpfs", &busy, "tmpfs", flags, None).unwrap();
+    node.inside(|| {
+        detach(pins.path(), false).unwrap_err();
+        assert!(!Tables::is_pinned(pins.path()));
+        let busy = pins.path().join("maps_unfinished/busy");
+        rustix::mount::unmount(&busy, rustix::mount::UnmountFlags::DETACH).unwrap();
+        let (sizes, lane) = (config(&[]).sizes(1), host::lane(Attach::Auto).unwrap());
+        start(sizes, Settings::default(), Some(&pins), lane, &mut ()).unwrap();
+        assert!(Tables::is_pinned(pins.path()), "the next start begins anew");
+    });
+}
+
 #[test]
 #[ignore = "root: loads programs"]
 fn what_somebody_else_has_beside_our_pins_stays_and_is_told() {

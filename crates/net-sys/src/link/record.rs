@@ -16,6 +16,8 @@ pub struct Link {
     pub name: String,
     /// Driver kind, such as `veth`; hardware has none.
     pub kind: Option<String>,
+    /// Link-layer address; some tunnels have none.
+    pub address: Vec<u8>,
     /// Index of the device on the other side, in the namespace that `link_netnsid` names.
     pub peer_ifindex: Option<u32>,
     /// Namespace of the device on the other side, if it is not ours.
@@ -74,6 +76,7 @@ impl Link {
     fn read(&mut self, attribute: &Attribute<'_>) -> Result<(), ParseError> {
         match attribute.kind {
             libc::IFLA_IFNAME => self.name = attribute.text().into_owned(),
+            libc::IFLA_ADDRESS => self.address = attribute.payload.to_vec(),
             libc::IFLA_MTU => self.mtu = Some(attribute.u32("link MTU")?),
             libc::IFLA_LINK => self.peer_ifindex = index(attribute, "index of the other side")?,
             libc::IFLA_MASTER => {

@@ -24,6 +24,8 @@ fn a_captured_link_reads_as_it_was() {
     let link = Link::from_body(VETH).unwrap();
     assert_eq!(link.name, "host0");
     assert_eq!(link.kind.as_deref(), Some("veth"));
+    let [first, ..] = link.address[..] else { unreachable!("an Ethernet device has an address") };
+    assert_eq!((link.address.len(), first & 3), (6, 2), "made up, and of one device");
     assert_eq!((link.ifindex, link.peer_ifindex), (2, Some(2)));
     assert_eq!(link.link_netnsid, Nsid::new(0));
     assert_eq!((link.link_type, link.mtu), (libc::ARPHRD_ETHER, Some(1500)));

@@ -195,7 +195,9 @@ fn devices_have_their_turn_while_commands_keep_coming() {
         files.add(second.place());
         let (sender, commands) = channel();
         let survey = std::mem::replace(&mut agent.commands, commands);
-        let told = testkit::proc::wait_for("the device", PATIENCE, || survey.try_recv().ok());
+        let is_device = |told: &Command| matches!(told, Command::Device(_));
+        let told =
+            testkit::proc::wait_for("the device", PATIENCE, || survey.try_iter().find(is_device));
         sender.send(told.unwrap()).unwrap();
         for _ in 0..50 {
             sender.send(Command::Notice).unwrap();

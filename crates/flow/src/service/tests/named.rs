@@ -46,12 +46,16 @@ fn a_named_edge_that_vanishes_is_refused_and_comes_back_without_the_others() {
 #[test]
 #[ignore = "root: loads programs"]
 fn a_reload_adds_named_edges_and_lets_others_go() {
-    let node = Node::build();
+    let (node, mut files) = (Node::build(), Files::new());
+    files.add(node.pod.place());
+    let both_ends =
+        format!("host2=b,host0=c --netns {}/{}=d", files.path(), node.pod.place().name());
     node.inside(|| {
         let _second = second_pod(&node);
         let mut agent = Agent::start(&["--discover", "off", "--pod-edge", "host0=a"]);
         let reload = |agent: &mut Agent, edges: &str| {
-            let flags = ["--no-pin", "--discover", "off", "--pod-edge", edges];
+            let flags = ["--no-pin", "--discover", "off", "--pod-edge"].into_iter();
+            let flags: Vec<_> = flags.chain(edges.split(' ')).collect();
             agent.service.obey(Command::Reload(Box::new(config(&flags))));
             agent.drained();
             agent.service.named.keys().cloned().collect::<Vec<_>>()
@@ -60,7 +64,7 @@ fn a_reload_adds_named_edges_and_lets_others_go() {
         assert_eq!(reload(&mut agent, "host2=b"), ["b"]);
         assert_eq!(agent.edges("draining", "none"), 1);
         let before = agent.service.config.settings().pod_edge.clone();
-        assert_eq!(reload(&mut agent, "host2=b,host2=c"), ["b"], "one device twice: no change");
+        assert_eq!(reload(&mut agent, &both_ends), ["b"], "one veth twice: no change");
         assert_eq!(agent.service.config.settings().pod_edge, before, "of any setting");
         assert_eq!(reload(&mut agent, "host2=b,nosuch=c"), ["b"]);
         assert_eq!(agent.edges("refused", "device_gone"), 1);

@@ -215,15 +215,31 @@ fn a_hook_put_back_on_the_host_side_leaves_the_other_where_it_is() {
 #[test]
 #[ignore = "root: loads programs"]
 fn what_passes_while_a_hook_is_taken_away_is_said_to_be_missed() {
-    let (node, mut files) = (Node::build(), Files::new());
+    for lane in ["tcx", "clsact"] {
+        what_passes_meanwhile_is_missed(lane);
+    }
+}
+
+fn what_passes_meanwhile_is_missed(lane: &str) {
+    let (node, bpffs, mut files) = (Node::build(), Bpffs::mount(), Files::new());
+    let pins = bpffs.path().join("flows").display().to_string();
     files.add(node.pod.place());
     node.inside(|| {
-        let mut agent = Agent::start(&["--attach", "clsact", "--netns-dir", files.path()]);
+        let flags = ["--attach", lane, "--netns-dir", files.path(), "--bpf-pin-dir", &pins];
+        let mut agent = Agent::try_start(&flags).unwrap();
         agent.service.resync();
-        tc(node.node.place(), "filter del dev host0 ingress");
+        take_hook_away(&node, lane, Path::new(&pins));
+        let attached = || {
+            let links = crate::status(Path::new(&pins)).unwrap().links;
+            links.iter().filter(|link| link.attached).count()
+        };
+        assert_eq!(attached(), 1, "{lane}");
         let before = agent.drained().node[0].skb;
         speak(node.pod.place(), 100);
         agent.service.resync();
+        assert_eq!(attached(), 2, "{lane}");
+        agent.drained();
+        assert_eq!(agent.edges("degraded", "tampered"), 1, "{lane}");
         let missed = agent.service.tally.missed[Direction::Tx as usize];
         assert!((100..110).contains(&missed.packets) && missed.bytes >= 10_000, "{missed:?}");
         assert_eq!(agent.service.tally.missed[Direction::Rx as usize], Counts::ZERO);
@@ -233,6 +249,16 @@ fn what_passes_while_a_hook_is_taken_away_is_said_to_be_missed() {
         assert_eq!(agent.service.tally.missed[Direction::Tx as usize], missed, "told once");
         agent.end();
     });
+}
+
+/// Somebody takes away what counts the packets that the pod sends.
+fn take_hook_away(node: &Node, lane: &str, pins: &Path) {
+    if lane == "tcx" {
+        let pin = PinDir::make(pins).unwrap().link(EdgeId(1), Direction::Tx);
+        tcx::TcxLink::open_pinned(pin).unwrap().detach().unwrap();
+    } else {
+        tc(node.node.place(), "filter del dev host0 ingress");
+    }
 }
 
 /// A program of somebody else that lets everything pass, at either kind of hook.
