@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgMatches, Command as Definition, FromArgMatches};
 
 mod check;
@@ -18,15 +19,19 @@ mod layer;
 mod print;
 mod section;
 mod similar;
+mod sources;
 
 pub(crate) use self::environment::Environment;
 
-use self::check::Problems;
+use self::check::{HIDDEN, Problems};
 use self::file::File;
 use self::layer::{Layer, with_defaults, without_variables};
 use self::section::{Section, Sections};
+use self::sources::Sources;
 use crate::args::{self, Cli, Command};
 use crate::failure::Failure;
+use crate::serving::port_clash;
+use crate::stamp;
 
 /// Everything the process was told from outside; read again at each reload.
 #[derive(Debug)]
@@ -44,14 +49,15 @@ pub(crate) struct Told {
     pub flows: flow::Settings,
     /// Systems that the configuration file names.
     pub systems: Vec<&'static str>,
-    /// Keys of the file and variables that this command does not look at.
+    /// Settings that were given and have no effect.
     pub unused: Vec<String>,
 }
 
 impl Input {
     /// Arguments and environment of this process.
-    pub(crate) fn of_process() -> Self {
-        Self::new(std::env::args_os(), Environment::of_process())
+    pub(crate) fn of_process() -> Result<Self, Failure> {
+        let arguments = stamp::modernise(std::env::args_os().collect())?;
+        Ok(Self::new(arguments, Environment::of_process()))
     }
 
     /// Any arguments, the first being the program's name, and any environment.
@@ -71,7 +77,7 @@ impl Input {
     pub(crate) fn read(&self) -> Result<Told, Failure> {
         let definition = args::definition();
         let bare = without_variables(definition.clone());
-        let flags = bare.clone().try_get_matches_from(&self.arguments)?;
+        let flags = bare.clone().try_get_matches_from(&self.arguments).map_err(discreet)?;
         let path = path_of(&flags);
         let leaf = leaf(&definition, &path);
         let sections = Sections::of(&definition);
@@ -81,25 +87,28 @@ impl Input {
         let given = file.as_ref().map(|file| file.layers(&sections, &mut problems));
         let given = given.unwrap_or_default();
         let variables = self.environment.layer(leaf.get_arguments(), &mut problems);
-        let flows_variables = match path.first() {
-            Some(&"agent") => self.environment.layer(sections.flows.args(), &mut problems),
+        let flows_variables = match path.as_slice() {
+            ["flows"] => variables.clone(),
+            ["agent"] => self.environment.layer(sections.flows.args(), &mut problems),
             _ => Layer::default(),
         };
         problems.none()?;
+        let flows_flags = flags.subcommand_matches("flows");
+        let sources = Sources { flags: flows_flags, variables: &flows_variables, file: &given };
 
         let own = match path.as_slice() {
-            ["flows"] => given.flows(),
-            ["agent"] => given.top.clone(),
-            _ => Layer::default(),
+            ["flows"] => sources.layer(),
+            ["agent"] => given.top.clone().under(variables),
+            _ => variables,
         };
-        let command = with_defaults(bare, &path, &own.under(variables));
+        let command = with_defaults(bare, &path, &own);
         let command =
             Cli::from_arg_matches(&command.try_get_matches_from(&self.arguments)?)?.command;
-        let flows = sections.flows.settle(&given.flows().under(flows_variables))?;
+        let flows = flow::Settings::from_arg_matches(&sections.flows.settle(&sources.layer())?)?;
         Ok(Told {
-            unused: unused(&command, &given),
+            unused: sources.unused(&command, &flows),
             command,
-            flows: flow::Settings::from_arg_matches(&flows)?,
+            flows,
             systems: given.systems,
         })
     }
@@ -130,37 +139,56 @@ impl Input {
         let definition = args::definition();
         let sections = Sections::of(&definition);
         let mut problems = Problems::default();
-        let file = config.filter(|_| !defaults).map(File::read).transpose()?;
+        let of_flows = self.environment.value(FLOWS_CONFIG).map(Path::new);
+        let file = config.or(of_flows).filter(|_| !defaults).map(File::read).transpose()?;
         let given = file.map(|file| file.layers(&sections, &mut problems)).unwrap_or_default();
-        let mut effective = |section: &Section, given: Layer| {
-            if defaults {
-                return Layer::default();
-            }
-            given.under(self.environment.layer(section.args(), &mut problems))
+        let mut variables = |section: &Section| match defaults {
+            true => Layer::default(),
+            false => self.environment.layer(section.args(), &mut problems),
         };
-        let top = effective(&sections.top, given.top.clone());
-        let flows = effective(&sections.flows, given.flows());
+        let top = given.top.clone().under(variables(&sections.top));
+        let variables = variables(&sections.flows);
+        let flows = Sources { flags: None, variables: &variables, file: &given }.layer();
         problems.none()?;
         print::document(&sections, &top, &flows)
     }
 }
 
 /// Lists every problem of a configuration file, contradictions between settings included.
-pub(crate) fn check(path: &Path) -> Result<(), Failure> {
+/// Answers whether it names a system, without which an agent has nothing to run.
+pub(crate) fn check(path: &Path) -> Result<bool, Failure> {
     let definition = args::definition();
     let sections = Sections::of(&definition);
     let mut problems = Problems::default();
     let given = File::read(path)?.layers(&sections, &mut problems);
     problems.none()?;
-    let flows = sections.flows.settle(&given.flows())?;
-    if let Err(flow::Error::Settings(found)) =
-        flow::Config::new(flow::Settings::from_arg_matches(&flows)?)
-    {
-        for problem in found {
-            problems.add(format_args!("{}: flows.", path.display()), problem);
-        }
+    let sources = Sources { flags: None, variables: &Layer::default(), file: &given };
+    let flows = sections.flows.settle(&sources.layer())?;
+    let flows = flow::Settings::from_arg_matches(&flows)?;
+    let place = format!("{}: flows.", path.display());
+    // The file may be meant for either command; what only one of them takes is no problem.
+    let agent = sections.top.settle(&given.top)?.get_one("listen").copied();
+    let listeners = [flows.listener(), agent.and_then(args::address)];
+    if let [Some(clash), Some(_)] = listeners.map(|own| port_clash(own, &flows)) {
+        problems.add(&place, clash);
     }
-    problems.none()
+    if let Err(flow::Error::Settings(found)) = flow::Config::new(flows) {
+        found.into_iter().for_each(|problem| problems.add(&place, problem));
+    }
+    problems.none()?;
+    Ok(!given.systems.is_empty())
+}
+
+/// clap shows the value that it refuses.
+fn discreet(mut error: clap::Error) -> clap::Error {
+    let of_secret = matches!(
+        error.get(ContextKind::InvalidArg),
+        Some(ContextValue::String(arg)) if arg.starts_with("--otlp-header ")
+    );
+    if of_secret {
+        error.insert(ContextKind::InvalidValue, ContextValue::String(HIDDEN.into()));
+    }
+    error
 }
 
 /// Names of the subcommands from the outermost to the one that runs.
@@ -178,25 +206,8 @@ fn leaf<'a>(definition: &'a Definition, path: &[&str]) -> &'a Definition {
     path.iter().fold(definition, |at, name| at.find_subcommand(name).unwrap_or(at))
 }
 
-fn unused(command: &Command, given: &file::Layers) -> Vec<String> {
-    if !matches!(command, Command::Agent(_)) {
-        return Vec::new();
-    }
-    let keys = given.flows_alone.keys().filter(|key| ALONE_ONLY.contains(key));
-    keys.map(|key| format!("flows.{key}")).collect()
-}
-
-/// Keys that only mean something when the system runs by itself.
-const ALONE_ONLY: [&str; 8] = [
-    "duration",
-    "listen",
-    "log_format",
-    "log_level",
-    "metrics_port",
-    "output",
-    "shutdown_deadline",
-    "web_config_file",
-];
+/// Names the file of `fathom flows`, as `FATHOM_CONFIG` names that of the agent.
+const FLOWS_CONFIG: &str = "FATHOM_FLOWS_CONFIG";
 
 fn text(value: &OsStr) -> String {
     value.to_string_lossy().into_owned()

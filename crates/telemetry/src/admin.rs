@@ -1,7 +1,7 @@
 //! The HTTP listener of the process.
 //!
 //! It binds first, so that a taken port is an error before anything is attached; bounds
-//! what one client can hold (connections, header time, write time, body, streams); and
+//! what clients can hold (connections, header time, write time, body, unread answers); and
 //! applies the TLS and basic-auth file of the Prometheus exporter toolkit, which it reads
 //! again when it changes. What is served behind it belongs to the systems.
 
@@ -14,7 +14,6 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +22,8 @@ use crate::registry::{Registry, RegistryError};
 mod auth;
 mod connection;
 mod layers;
+mod outbox;
+mod places;
 mod reload;
 mod routes;
 mod stats;
@@ -37,6 +38,8 @@ pub use self::web_config::{Problem, WebConfigError};
 pub(crate) use self::stats::CATALOGUE;
 
 use self::connection::accept_loop;
+use self::outbox::Outbox;
+use self::places::Places;
 use self::stats::Stats;
 use self::web_config::Security;
 
@@ -61,7 +64,8 @@ impl Config {
 /// What clients may take, in number and time.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; more are answered 503 and closed.
+    /// Connections at once. One more takes the place of the one that is waited for longest;
+    /// if all are being answered, it is answered 503 and closed.
     pub connections: usize,
     /// From connecting, or from the end of the last answer, to the end of a request's head.
     pub header: Duration,
@@ -106,7 +110,8 @@ struct Shared {
     limits: Limits,
     stats: Arc<Stats>,
     security: ArcSwap<Security>,
-    connections: Arc<Semaphore>,
+    places: Arc<Places>,
+    outbox: Outbox,
 }
 
 impl Admin {
@@ -130,7 +135,8 @@ impl Admin {
             limits: config.limits,
             stats: Arc::default(),
             security: ArcSwap::from_pointee(security),
-            connections: Arc::new(Semaphore::new(config.limits.connections)),
+            places: Arc::new(Places::new(config.limits.connections)),
+            outbox: Outbox::default(),
         };
         Ok(Self {
             listeners: listeners.collect::<Result<_, _>>()?,
@@ -150,7 +156,7 @@ impl Admin {
     /// Empty when the listener was bound apart from a registry.
     pub fn routes(&self) -> Router {
         self.registry.as_ref().map_or_else(Router::new, |registry| {
-            routes::standard(registry.clone(), Arc::clone(&self.shared.stats))
+            routes::standard(registry.clone(), Arc::clone(&self.shared))
         })
     }
 

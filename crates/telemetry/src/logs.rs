@@ -174,18 +174,17 @@ fn filter(level: Level, directives: Option<&str>) -> Result<EnvFilter, LogsError
     builder.parse(directives).map_err(|source| LogsError::Directives { source })
 }
 
-/// The level for everything, except for transports that log every frame.
+/// The level for everything, except for crates that tell what strangers do: of those only
+/// errors are shown, because a client could write a line with each frame it sends.
 fn plain(level: Level) -> EnvFilter {
     let all = EnvFilter::default().add_directive(LevelFilter::from_level(level).into());
-    if level <= Level::INFO {
-        return all;
-    }
-    let quiet = TRANSPORTS.iter().filter_map(|name| format!("{name}=info").parse().ok());
+    let quiet = FOREIGN.iter().filter_map(|name| format!("{name}=error").parse().ok());
     quiet.fold(all, EnvFilter::add_directive)
 }
 
-/// Crates whose debug events drown ours; `RUST_LOG` still shows them.
-const TRANSPORTS: [&str; 6] = ["h2", "hyper", "hyper_util", "rustls", "tonic", "tower"];
+/// Every crate below ours that has events. `RUST_LOG` still shows them.
+const FOREIGN: [&str; 8] =
+    ["axum", "h2", "hyper", "hyper_util", "rustls", "tonic", "tower", "tower_http"];
 
 /// What the last lines of a process may take; stderr is rarely slow, but may be stuck.
 const LAST_LINES: Duration = Duration::from_secs(1);

@@ -80,6 +80,16 @@ pub fn metrics_url(base: &str) -> String {
     format!("{}/v1/metrics", base.trim_end_matches('/'))
 }
 
+/// Whether a text can be the endpoint of a configuration.
+pub fn is_endpoint(text: &str) -> bool {
+    http::endpoint(text).is_ok()
+}
+
+/// Whether HTTP allows a header of this name and value.
+pub fn is_header(name: &str, value: &str) -> bool {
+    http::headers(&[(name.to_owned(), value.to_owned())]).is_ok()
+}
+
 /// Pushes the registry's numbers to one receiver.
 #[derive(Debug)]
 pub struct Exporter {

@@ -38,6 +38,7 @@ pub fn limits() -> Limits {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Parameters {
     #[serde(default = "usual")]
     seconds: u64,

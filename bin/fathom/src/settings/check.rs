@@ -7,7 +7,7 @@ use std::num::ParseIntError;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
-use clap::builder::{PossibleValue, ValueParser};
+use clap::builder::ValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command as Definition};
 
@@ -41,6 +41,11 @@ impl Problems {
     }
 }
 
+/// Whether values of a setting carry credentials, which belong into no log.
+pub(crate) fn is_secret(id: &str) -> bool {
+    id == "otlp_header"
+}
+
 /// Why a text is not a value of the argument, if it is not.
 pub(super) fn refusal(arg: &Arg, text: &str) -> Option<String> {
     let lone = Arg::new("value")
@@ -49,7 +54,8 @@ pub(super) fn refusal(arg: &Arg, text: &str) -> Option<String> {
         .allow_hyphen_values(true)
         .value_parser(arg.get_value_parser().clone());
     let command = Definition::new("check").no_binary_name(true).arg(lone);
-    command.try_get_matches_from(["--value", text]).err().map(|error| reason(&error, text))
+    let shown = if is_secret(arg.get_id().as_str()) { HIDDEN } else { text };
+    command.try_get_matches_from(["--value", text]).err().map(|error| reason(&error, shown))
 }
 
 fn reason(error: &clap::Error, text: &str) -> String {
@@ -70,7 +76,13 @@ fn reason(error: &clap::Error, text: &str) -> String {
 
 /// The message behind the value, unless it names the value already.
 fn with_value(text: &str, message: &str) -> String {
-    if message.contains(text) { message.to_owned() } else { format!("{text:?} {message}") }
+    let quoted = format!("{text:?}");
+    let begins = message.strip_prefix(text).is_some_and(|rest| rest.starts_with(' '));
+    match text {
+        HIDDEN => format!("{HIDDEN} {message}"),
+        _ if begins || message.contains(&quoted) => message.to_owned(),
+        _ => format!("{quoted} {message}"),
+    }
 }
 
 /// Whether an argument takes any number of values.
@@ -85,10 +97,8 @@ pub(super) fn is_text(arg: &Arg) -> bool {
     [TypeId::of::<String>(), TypeId::of::<PathBuf>()].iter().any(|text| parser.type_id() == *text)
 }
 
-/// Names of the values that an argument takes, if they are a closed set.
-pub(super) fn names(arg: &Arg) -> Vec<String> {
-    arg.get_possible_values().iter().map(PossibleValue::get_name).map(str::to_owned).collect()
-}
+/// What is shown in the place of credentials.
+pub(super) const HIDDEN: &str = "<hidden>";
 
 /// More would not help anybody.
 const LISTED: usize = 200;

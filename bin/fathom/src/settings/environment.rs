@@ -67,6 +67,16 @@ fn texts(arg: &Arg, value: &OsStr) -> Result<Vec<String>, Vec<String>> {
         Some(delimiter) => value.split(delimiter).map(str::to_owned).collect(),
         None => vec![value.to_owned()],
     };
+    let texts = match texts.as_slice() {
+        [number] if is_milliseconds(arg, number) => vec![format!("{number}ms")],
+        _ => texts,
+    };
     let refusals: Vec<_> = texts.iter().filter_map(|text| refusal(arg, text)).collect();
     if refusals.is_empty() { Ok(texts) } else { Err(refusals) }
+}
+
+/// OpenTelemetry has its own unit for this variable; nothing else here takes a bare number
+/// for a duration.
+fn is_milliseconds(arg: &Arg, text: &str) -> bool {
+    arg.get_id() == "otlp_interval" && text.bytes().all(|sign| sign.is_ascii_digit())
 }

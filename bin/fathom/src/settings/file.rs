@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Arg;
 use serde_json::{Map, Value};
+use telemetry::yaml::Fault;
 
-use super::check::{Problems, is_list, is_text, names, refusal};
+use super::check::{HIDDEN, Problems, is_list, is_secret, is_text, refusal};
 use super::layer::{Given, Layer, Source};
 use super::section::{Section, Sections};
 use super::similar;
@@ -52,9 +53,7 @@ impl File {
         if length as u64 > LONGEST {
             return Err(refused(&"longer than 1 MiB, which no configuration is"));
         }
-        let root = match parse(&text).map_err(|error| {
-            refused(&error.render_with_formatter(&serde_saphyr::UserMessageFormatter))
-        })? {
+        let root = match parse(&text).map_err(|error| refused(&Fault::from(&error)))? {
             Value::Object(root) => root,
             Value::Null => Map::new(),
             _ => return Err(refused(&"must be a mapping such as `flows: {}`")),
@@ -142,6 +141,9 @@ fn texts(arg: &Arg, value: &Value) -> Result<Vec<String>, Vec<String>> {
         (Value::Object(_), true) => Err(vec![": takes a list, not a mapping".into()]),
         (Value::Array(_), false) => Err(vec![": takes one value, not a list".into()]),
         (Value::Array(items), true) => items_of(arg, items),
+        (_, true) if is_secret(arg.get_id().as_str()) => {
+            Err(vec![format!(": must be a list, such as [{HIDDEN}]")])
+        }
         (scalar, true) => Err(vec![format!(": must be a list, such as [{scalar}]")]),
         (scalar, false) => match text(arg, scalar) {
             Ok(text) => Ok(vec![text]),
@@ -152,16 +154,23 @@ fn texts(arg: &Arg, value: &Value) -> Result<Vec<String>, Vec<String>> {
 
 fn items_of(arg: &Arg, items: &[Value]) -> Result<Vec<String>, Vec<String>> {
     let (mut texts, mut refusals) = (Vec::new(), Vec::new());
+    let separator = arg.get_value_delimiter();
     for (at, item) in items.iter().enumerate() {
         match text(arg, item) {
-            Ok(text) if arg.get_value_delimiter().is_some_and(|sign| text.contains(sign)) => {
+            Ok(text) if separator.is_none_or(|sign| !text.contains(sign)) => texts.push(text),
+            Ok(text) if is_percent_decoded(arg) => texts.push(text.replace(',', "%2C")),
+            Ok(text) => {
                 refusals.push(format!("[{at}]: {text:?} holds a comma; write one item for each"));
             }
-            Ok(text) => texts.push(text),
             Err(why) => refusals.push(format!("[{at}]: {why}")),
         }
     }
     if refusals.is_empty() { Ok(texts) } else { Err(refusals) }
+}
+
+/// Whether a comma can be told from a separator.
+fn is_percent_decoded(arg: &Arg) -> bool {
+    ["otlp_header", "otlp_resource_attributes"].contains(&arg.get_id().as_str())
 }
 
 fn text(arg: &Arg, value: &Value) -> Result<String, String> {
@@ -179,9 +188,9 @@ fn text(arg: &Arg, value: &Value) -> Result<String, String> {
 
 /// YAML 1.1 readers take a bare `on` or `off` for a boolean.
 fn switch_name(arg: &Arg, switch: bool) -> String {
-    let word = if switch { "on" } else { "off" };
-    let named = names(arg).iter().any(|name| name == word);
-    if named { word.to_owned() } else { switch.to_string() }
+    let (boolean, word) = (switch.to_string(), if switch { "on" } else { "off" });
+    let means_word = refusal(arg, &boolean).is_some() && refusal(arg, word).is_none();
+    if means_word { word.to_owned() } else { boolean }
 }
 
 const FLOWS: &str = "flows";

@@ -41,6 +41,10 @@ impl Layer {
         self.0.insert(id.to_owned(), given);
     }
 
+    pub(super) fn remove(&mut self, id: &str) {
+        self.0.remove(id);
+    }
+
     pub(super) fn of(&self, id: &str) -> Option<&Given> {
         self.0.get(id)
     }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::{Arg, ArgMatches};
 
-use super::check::is_list;
+use super::check::{HIDDEN, is_list, is_secret};
 use super::layer::Layer;
 use super::section::{Section, Sections};
 use super::text;
@@ -63,7 +63,7 @@ fn value(arg: &Arg, values: &ArgMatches) -> Option<String> {
 /// Headers carry credentials, which don't belong into what people paste into reports.
 fn shown(id: &str, text: String) -> String {
     match text.split_once('=') {
-        Some((key, _)) if id == "otlp_header" => format!("{key}=<hidden>"),
+        Some((key, _)) if is_secret(id) => format!("{key}={HIDDEN}"),
         _ => text,
     }
 }

@@ -45,7 +45,7 @@ fn flows(told: Told) -> flow::Settings {
 }
 
 /// Texts that are a value of something; every argument takes at least two of them.
-const CANDIDATES: [&str; 30] = [
+const CANDIDATES: [&str; 32] = [
     "1",
     "2",
     "4",
@@ -75,6 +75,8 @@ const CANDIDATES: [&str; 30] = [
     "debug",
     "json",
     "console",
+    "http://a",
+    "http://b",
     "/x",
 ];
 
@@ -162,6 +164,129 @@ fn all_sources_meet_in_one_command() {
 }
 
 #[test]
+fn of_the_two_spellings_of_the_listener_the_one_from_the_stronger_source_counts() {
+    let folder = Folder::new();
+    let listener = |content: &str, flags: &[&str], variables: [(&str, &str); 2]| {
+        let path = folder.file(content);
+        let arguments = [&["flows", "--config", path.to_str().unwrap()], flags].concat();
+        flows(read(&arguments, variables).unwrap()).listener().unwrap().to_string()
+    };
+    let port = ("EBPF_METRICS_PORT", "7");
+    let address = ("FATHOM_FLOWS_LISTEN", "127.0.0.1:8");
+    let unset = ("NO_SUCH", "");
+    let (top, own) = ("listen: '127.0.0.1:1'\n", "flows: {listen: '127.0.0.1:2'}\n");
+    for file in [top, own] {
+        assert_eq!(listener(file, &["--metrics-port", "9"], [unset; 2]), "0.0.0.0:9");
+        assert_eq!(listener(file, &[], [port, unset]), "0.0.0.0:7");
+        assert_eq!(listener(file, &["--metrics-port", "9"], [port, address]), "0.0.0.0:9");
+        assert_eq!(listener(file, &[], [port, address]), "127.0.0.1:8", "of one source");
+        let both = ["--metrics-port", "9", "--listen", "127.0.0.1:3"];
+        assert_eq!(listener(file, &both, [port, address]), "127.0.0.1:3", "of one source");
+    }
+    let nearer = "listen: '127.0.0.1:1'\nflows: {metrics_port: 5}\n";
+    assert_eq!(listener(nearer, &[], [unset; 2]), "0.0.0.0:5");
+    let port_alone = "flows: {metrics_port: 5}\n";
+    assert_eq!(listener(port_alone, &["--listen", "127.0.0.1:3"], [port, unset]), "127.0.0.1:3");
+}
+
+#[test]
+fn printed_defaults_hide_no_port_that_is_given_above_them() {
+    let folder = Folder::new();
+    let printed = Input::new(["fathom"], Environment::default()).print(true, None).unwrap();
+    let path = folder.file(&printed);
+    let arguments = ["flows", "--config", path.to_str().unwrap()];
+    let settings = flows(read(&arguments, [("EBPF_METRICS_PORT", "9999")]).unwrap());
+    assert_eq!(settings.listener().unwrap().port(), 9999);
+}
+
+#[test]
+fn a_printed_configuration_listens_where_the_printed_one_did() {
+    let folder = Folder::new();
+    let path = folder.file("listen: '127.0.0.1:1'\n");
+    let environment = Environment::from([("EBPF_METRICS_PORT", "9999")]);
+    let printed = Input::new(["fathom"], environment).print(false, Some(&path)).unwrap();
+    let path = folder.file(&printed);
+    let settings = flows(read(&["flows", "--config", path.to_str().unwrap()], []).unwrap());
+    assert_eq!(settings.listener().unwrap().to_string(), "0.0.0.0:9999");
+}
+
+#[test]
+fn no_message_shows_a_credential() {
+    for content in [
+        "flows:\n  otlp_header: [\"authorization=Bearer SECRET\"]\n  x: [\n",
+        "flows:\n  otlp_header: [\"authorization=Bearer SECRET\"]\n  otlp_header: [\"a=SECRET\"]\n",
+        "flows:\n  otlp_header: [\"authorization: SECRET\"]\n",
+        "flows:\n  otlp_header: [\"auth orization=SECRET\"]\n",
+        "flows:\n  otlp_header: authorization=SECRET\n",
+    ] {
+        let told = problems_of(content);
+        assert!(!told.contains("SECRET"), "{content:?} gave: {told}");
+        assert!(told.contains("line ") || told.contains("flows.otlp_header"), "{told}");
+    }
+    let variables = [("OTEL_EXPORTER_OTLP_HEADERS", "authorization: SECRET")];
+    let flag = ["flows", "--otlp-header", "authorization: SECRET"];
+    for failure in [read(&["flows"], variables), read(&flag, [])] {
+        let told = failure.unwrap_err().to_string();
+        assert!(!told.contains("SECRET") && told.contains("KEY=VALUE"), "{told}");
+    }
+}
+
+#[test]
+fn only_the_variable_takes_a_bare_number_for_the_period_of_pushes() {
+    let variable = |value| read(&["flows"], [("OTEL_METRIC_EXPORT_INTERVAL", value)]);
+    assert_eq!(flows(variable("300").unwrap()).otlp_interval.as_millis(), 300);
+    assert_eq!(flows(variable("5s").unwrap()).otlp_interval.as_secs(), 5);
+    let short = variable("5").unwrap_err().to_string();
+    assert!(short.contains("must lie between 100ms and 24h"), "{short}");
+    let flag = read(&["flows", "--otlp-interval", "300"], []).unwrap_err().to_string();
+    let file = problems_of("flows: {otlp_interval: 300}");
+    for told in [flag, file] {
+        assert!(told.contains("write 300s for seconds or 300ms"), "{told}");
+    }
+}
+
+#[test]
+fn what_a_start_would_refuse_is_told_by_the_check_with_its_path() {
+    for (content, part) in [
+        ("flows: {otlp_endpoint: x}", "flows.otlp_endpoint: \"x\" is no OTLP endpoint"),
+        ("otlp_endpoint: 'ftp://h'", "otlp_endpoint: \"ftp://h\" is no OTLP endpoint"),
+        ("flows: {otlp_base_endpoint: h}", "flows.otlp_base_endpoint: "),
+        ("flows: {otlp_header: ['a b=c']}", "flows.otlp_header[0]: "),
+        ("flows: {pod_edge: [va=p, va=q]}", "flows.pod_edge: va=p and va=q"),
+        ("flows: {pod_edge: [va=p, vb=p]}", "flows.pod_edge: va=p and vb=p"),
+        ("flows: {signals: [none, rtt]}", "flows.signals: "),
+        ("flows: {enable_profiling: true, profiling_port: 9090}", "flows.profiling_port: "),
+    ] {
+        let told = problems_of(content);
+        assert!(told.contains(part), "{part:?} is not in: {told}");
+    }
+    let folder = Folder::new();
+    assert!(!check(&folder.file("# nothing\n")).unwrap(), "an agent has nothing to run");
+    assert!(check(&folder.file("flows: {}\n")).unwrap());
+}
+
+#[test]
+fn a_comma_in_a_header_is_a_comma_in_the_file() {
+    let folder = Folder::new();
+    let path = folder.file("flows: {otlp_header: ['a=b,c', 'd=e%2Cf']}");
+    let settings = flows(read(&["flows", "--config", path.to_str().unwrap()], []).unwrap());
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(settings.otlp_header, [header("a", "b,c"), header("d", "e,f")]);
+    let told = problems_of("flows: {pod_edge: ['va,vb']}");
+    assert!(told.contains("holds a comma"), "{told}");
+}
+
+#[test]
+fn the_file_of_flows_is_printed_where_no_other_is_named() {
+    let folder = Folder::new();
+    let path = folder.file("flows: {max_edges: 2}");
+    let environment = Environment::from([("FATHOM_FLOWS_CONFIG", path.to_str().unwrap())]);
+    let print = |defaults| Input::new(["fathom"], environment.clone()).print(defaults, None);
+    assert!(print(false).unwrap().contains("max_edges: 2 # file"));
+    assert!(print(true).unwrap().contains("max_edges: 1024 # default"));
+}
+
+#[test]
 fn the_file_can_be_named_by_a_variable() {
     let folder = Folder::new();
     let path = folder.file("flows: {metrics_port: 1}");
@@ -242,12 +367,14 @@ fn settings_that_contradict_each_other_are_told_with_their_path() {
 #[test]
 fn bare_switch_words_are_taken_for_what_they_name() {
     let folder = Folder::new();
-    let path = folder.file("flows: {conntrack: off, discover: on, no_pin: true, dump_bpf_maps: 1}");
+    let switches = "conntrack: off, discover: on, no_pin: true, dump_bpf_maps: 1, listen: off";
+    let path = folder.file(&format!("flows: {{{switches}}}"));
     let told = read(&["flows", "--config", path.to_str().unwrap()], []).unwrap();
     let settings = flows(told);
     assert_eq!(settings.conntrack, flow::settings::AutoOff::Off);
     assert_eq!(settings.discover, flow::settings::Discover::On);
     assert!(settings.no_pin && settings.dump_bpf_maps);
+    assert_eq!(settings.listener(), None);
 }
 
 #[test]
@@ -296,6 +423,27 @@ fn an_agent_is_told_which_keys_it_does_not_use() {
     let path = folder.file("flows: {metrics_port: 1, duration: 5s, max_edges: 2}");
     let told = read(&["agent", "--config", path.to_str().unwrap()], []).unwrap();
     assert_eq!(told.unused, ["flows.duration", "flows.metrics_port"]);
+}
+
+#[test]
+fn what_only_its_source_can_tell_to_be_useless_is_told() {
+    let folder = Folder::new();
+    let unused = |arguments: &[&str], variables: [(&str, &str); 1]| {
+        read(&[&["flows"], arguments].concat(), variables).unwrap().unused
+    };
+    let variable = ("KUBECONFIG", "/x");
+    assert_eq!(unused(&[], [variable]), Vec::<String>::new());
+    assert_eq!(unused(&["--kubeconfig", "/x"], [variable]), ["kubeconfig"]);
+    let untracked = ["--connection-tracking=false", "--flow-key", "5tuple"];
+    assert_eq!(unused(&untracked, [variable]), ["flow_key"]);
+    assert_eq!(unused(&untracked[..1], [variable]), Vec::<String>::new());
+    assert_eq!(unused(&untracked[..1], [("FATHOM_FLOWS_FLOW_KEY", "5tuple")]), ["flow_key"]);
+    assert_eq!(unused(&untracked[1..], [variable]), Vec::<String>::new());
+    let pair = ["--connection-tracking=false", "--flow-key", "pair"];
+    assert_eq!(unused(&pair, [variable]), Vec::<String>::new());
+    let path = folder.file("kubeconfig: /x\nflows: {connection_tracking: false, flow_key: 5tuple}");
+    let told = read(&["agent", "--config", path.to_str().unwrap()], []).unwrap();
+    assert_eq!(told.unused, ["flows.kubeconfig", "flows.flow_key"]);
 }
 
 #[test]

@@ -4,14 +4,14 @@ use std::convert::Infallible;
 use std::error::Error;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -20,6 +20,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
+use super::outbox::Lost;
+use super::places::Place;
 use super::stats::Refusal;
 use super::timed_io::{Stalled, TimedIo};
 use super::{Limits, Shared};
@@ -39,7 +41,9 @@ pub(super) async fn accept_loop(
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => admit(stream, &shared, &router, &stop, &mut connections),
+                Ok((stream, _)) => {
+                    admit(stream, &shared, &router, &stop, &mut connections).await;
+                }
                 // Out of descriptors: the backlog keeps the client until some are free.
                 Err(error) => {
                     tracing::warn!(event = "http.accept_failed", %error, "Cannot accept a connection");
@@ -55,26 +59,30 @@ pub(super) async fn accept_loop(
     }
 }
 
-fn admit(
+async fn admit(
     stream: TcpStream,
     shared: &Arc<Shared>,
     router: &Router,
     stop: &CancellationToken,
     connections: &mut JoinSet<()>,
 ) {
-    let Ok(permit) = Arc::clone(&shared.connections).try_acquire_owned() else {
+    let Some(taken) = shared.places.take().await else {
         refuse(&stream, shared);
         return;
     };
     let open = Open::new(Arc::clone(shared));
     let (router, stop) = (router.clone(), stop.clone());
     connections.spawn(async move {
-        serve(stream, &open.0, router, stop).await;
-        drop((open, permit));
+        let place = &taken.place;
+        tokio::select! {
+            () = serve(stream, &open.0, place, router, stop) => {}
+            () = place.leave.cancelled() => open.0.stats.refused(Refusal::ConnectionLimit),
+        }
+        drop((open, taken));
     });
 }
 
-/// A client above the limit is told so if one write can tell it; it is never waited for.
+/// A client without a place is told so if one write can tell it; it is never waited for.
 fn refuse(stream: &TcpStream, shared: &Shared) {
     shared.stats.refused(Refusal::ConnectionLimit);
     if shared.security.load().tls.is_none() {
@@ -82,79 +90,71 @@ fn refuse(stream: &TcpStream, shared: &Shared) {
     }
 }
 
-async fn serve(stream: TcpStream, shared: &Shared, router: Router, stop: CancellationToken) {
+async fn serve(
+    stream: TcpStream,
+    shared: &Shared,
+    place: &Arc<Place>,
+    router: Router,
+    stop: CancellationToken,
+) {
     let limits = shared.limits;
     // Answers are written whole: waiting for more to send only delays their end.
     drop(stream.set_nodelay(true));
-    let stream = TimedIo::new(stream, limits.write, limits.idle);
+    // The kernel would hold megabytes for a client that does not read.
+    set_socket_send_buffer_size(&stream, SEND_BUFFER).ok();
+    let stream = TimedIo::new(stream, Arc::clone(place), limits.write, limits.idle);
     let security = shared.security.load_full();
     let Some(tls) = &security.tls else {
-        return drive(stream, shared, router, stop).await;
+        return drive(stream, shared, place, router, stop).await;
     };
     let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(stream);
     match timeout(limits.header, handshake).await {
-        Ok(Ok(stream)) => drive(stream, shared, router, stop).await,
+        Ok(Ok(stream)) => drive(stream, shared, place, router, stop).await,
         Ok(Err(_)) | Err(_) => shared.stats.refused(Refusal::TlsHandshake),
     }
 }
 
-async fn drive<S>(stream: S, shared: &Shared, router: Router, stop: CancellationToken)
-where
+async fn drive<S>(
+    stream: S,
+    shared: &Shared,
+    place: &Arc<Place>,
+    router: Router,
+    stop: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let asked = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&asked);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        seen.store(true, Ordering::Relaxed);
+        let answering = Arc::clone(place).answer();
         let answer = router.clone().oneshot(request);
-        async move { answer.await.map_err(|never: Infallible| match never {}) }
-    });
-    let builder = builder(&shared.limits);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let mut first_request = pin!(sleep(shared.limits.header));
-    let (mut waiting, mut stopping) = (true, false);
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    note(shared, &*error);
-                }
-                return;
-            }
-            // hyper times the head of a request only once it knows the version of HTTP.
-            () = first_request.as_mut(), if waiting => {
-                waiting = false;
-                if !asked.load(Ordering::Relaxed) {
-                    return shared.stats.refused(Refusal::HeaderTimeout);
-                }
-            }
-            () = stop.cancelled(), if !stopping => {
-                stopping = true;
-                connection.as_mut().graceful_shutdown();
-            }
+        async move {
+            let answer = answer.await;
+            drop(answering);
+            answer.map_err(|never: Infallible| match never {})
         }
+    });
+    let connection = builder(&shared.limits).serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        note(shared, &error);
     }
 }
 
-fn builder(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header)
-        .max_buf_size(HEAD_LIMIT);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_header_list_size(HEAD_LIMIT as u32)
-        .max_concurrent_streams(STREAMS)
-        .max_send_buf_size(SEND_BUFFER)
-        .keep_alive_interval(limits.write)
-        .keep_alive_timeout(limits.header);
+/// HTTP/1.1 only: with HTTP/2 one connection asks for many answers at once and can refuse to
+/// take them while it is alive by every timer, and no scraper needs it.
+fn builder(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(limits.header).max_buf_size(HEAD_LIMIT);
     builder
 }
 
-fn note(shared: &Shared, error: &(dyn Error + Send + Sync + 'static)) {
+fn note(shared: &Shared, error: &(dyn Error + 'static)) {
     if let Some(refusal) = refusal(error) {
         shared.stats.refused(refusal);
     }
@@ -169,6 +169,9 @@ fn refusal(error: &(dyn Error + 'static)) -> Option<Refusal> {
                 Stalled::Writing => Refusal::WriteTimeout,
                 Stalled::Idle => Refusal::IdleTimeout,
             });
+        }
+        if cause.is::<Lost>() {
+            return Some(Refusal::WriteTimeout);
         }
         let error = cause.downcast_ref::<hyper::Error>()?;
         match (error.is_timeout(), error.is_parse()) {
@@ -206,10 +209,7 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\
 /// Request line and headers together; hyper answers 431 above it.
 const HEAD_LIMIT: usize = 16 << 10;
 
-/// Requests at once on one HTTP/2 connection.
-const STREAMS: u32 = 16;
-
-/// Octets buffered for one HTTP/2 stream.
-const SEND_BUFFER: usize = 256 << 10;
+/// Octets that the kernel keeps for a connection; it takes this twice, for its own records.
+const SEND_BUFFER: usize = 128 << 10;
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

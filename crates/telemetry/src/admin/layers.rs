@@ -17,6 +17,7 @@ use tower_http::timeout::TimeoutLayer;
 
 use super::Shared;
 use super::auth::Verdict;
+use super::outbox::parcelled;
 use super::routes::is_health;
 use super::stats::Refusal;
 
@@ -28,6 +29,7 @@ pub(super) fn around(router: Router, shared: Arc<Shared>) -> Router {
         .layer(DefaultBodyLimit::max(limits.body))
         .layer(slow)
         .layer(CatchPanicLayer::new())
+        .layer(from_fn_with_state(Arc::clone(&shared), parcelled))
         .layer(CompressionLayer::new())
         .layer(from_fn_with_state(shared, gate))
 }

@@ -11,7 +11,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Shared;
-use super::web_config::{Reading, Security, WebConfigError, read};
+use super::web_config::{Problem, Reading, Security, WebConfigError, read};
 
 /// The files of one web configuration, as last seen.
 #[derive(Debug)]
@@ -49,15 +49,30 @@ impl Watch {
             return;
         }
         self.fingerprint = reading.fingerprint;
-        shared.stats.web_config_changed(reading.outcome.is_ok());
-        match reading.outcome {
+        let outcome = reading.outcome.and_then(|security| self.unless_emptied(security, shared));
+        shared.stats.web_config_changed(outcome.is_ok());
+        match outcome {
             Ok(security) => {
                 shared.security.store(Arc::new(security));
                 tracing::info!(event = "web_config.reloaded", path = %self.path.display(), "Web configuration reloaded");
             }
             Err(error) => {
-                tracing::warn!(event = "web_config.rejected", %error, "Web configuration kept as it was");
+                tracing::error!(event = "web_config.rejected", %error, "Web configuration kept as it was");
             }
         }
+    }
+
+    /// A file is empty for a moment while it is written again, or for good after an accident.
+    /// Neither may open to everybody what was closed.
+    fn unless_emptied(
+        &self,
+        security: Security,
+        shared: &Shared,
+    ) -> Result<Security, WebConfigError> {
+        if security.is_empty() && !shared.security.load().is_empty() {
+            let problems = vec![Problem::Emptied];
+            return Err(WebConfigError { path: self.path.clone(), problems });
+        }
+        Ok(security)
     }
 }

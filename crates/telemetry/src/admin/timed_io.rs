@@ -2,11 +2,14 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
+
+use super::places::Place;
 
 /// Ends with [`Stalled`] when the peer takes nothing or says nothing for too long.
 ///
@@ -14,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep};
 /// was waiting is taken: a peer that takes one octet now and then gains nothing by it.
 pub(super) struct TimedIo<S> {
     inner: S,
+    place: Arc<Place>,
     write_limit: Duration,
     idle_limit: Duration,
     writing: Option<Pin<Box<Sleep>>>,
@@ -21,9 +25,14 @@ pub(super) struct TimedIo<S> {
 }
 
 impl<S> TimedIo<S> {
-    pub(super) fn new(inner: S, write_limit: Duration, idle_limit: Duration) -> Self {
+    pub(super) fn new(
+        inner: S,
+        place: Arc<Place>,
+        write_limit: Duration,
+        idle_limit: Duration,
+    ) -> Self {
         let idle = Box::pin(sleep(idle_limit));
-        Self { inner, write_limit, idle_limit, writing: None, idle }
+        Self { inner, place, write_limit, idle_limit, writing: None, idle }
     }
 
     fn wrote<T>(
@@ -42,6 +51,7 @@ impl<S> TimedIo<S> {
     }
 
     fn moved(&mut self) {
+        self.place.moved();
         self.idle.as_mut().reset(Instant::now() + self.idle_limit);
     }
 }
@@ -115,11 +125,12 @@ impl From<Stalled> for io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
-    use super::{Stalled, TimedIo};
+    use super::{Place, Stalled, TimedIo};
 
     const SOON: Duration = Duration::from_millis(50);
     const NEVER: Duration = Duration::from_secs(3600);
@@ -131,7 +142,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_takes_a_little_now_and_then_is_given_up() {
         let (near, mut far) = duplex(16);
-        let mut near = TimedIo::new(near, SOON, NEVER);
+        let mut near = TimedIo::new(near, Arc::new(Place::new()), SOON, NEVER);
         let sipping = tokio::spawn(async move {
             let mut one = [0];
             while far.read_exact(&mut one).await.is_ok() {
@@ -147,7 +158,7 @@ mod tests {
     #[tokio::test]
     async fn a_silent_peer_is_given_up_and_a_talking_one_is_not() {
         let (near, mut far) = duplex(16);
-        let mut near = TimedIo::new(near, NEVER, SOON);
+        let mut near = TimedIo::new(near, Arc::new(Place::new()), NEVER, SOON);
         far.write_all(b"hi").await.unwrap();
         let mut two = [0; 2];
         near.read_exact(&mut two).await.unwrap();

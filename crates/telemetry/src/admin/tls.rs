@@ -123,7 +123,6 @@ pub enum TlsProblem {
 /// Builds the server's side of TLS; every obstacle goes to `problems`.
 pub(super) fn server_config(
     raw: &Raw,
-    http2: bool,
     files: &mut Files,
     problems: &mut Vec<Problem>,
 ) -> Option<Arc<ServerConfig>> {
@@ -146,8 +145,7 @@ pub(super) fn server_config(
         .map_err(|source| problems.push(TlsProblem::Pair { source }.into()))
         .ok()?;
     config.ignore_client_order = raw.prefer_server_cipher_suites.unwrap_or(true);
-    let protocols: &[&[u8]] = if http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Some(Arc::new(config))
 }
 

@@ -15,6 +15,7 @@ use serde::de::IgnoredAny;
 
 use super::auth::{Users, cost};
 use super::tls::{self, TlsProblem};
+use crate::yaml::Fault;
 
 /// What the listener takes from the file.
 #[derive(Debug, Default)]
@@ -22,6 +23,13 @@ pub(super) struct Security {
     pub(super) tls: Option<Arc<rustls::ServerConfig>>,
     pub(super) users: Users,
     pub(super) headers: HeaderMap,
+}
+
+impl Security {
+    /// Whether it asks for nothing and adds nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.tls.is_none() && self.users.is_empty() && self.headers.is_empty()
+    }
 }
 
 /// A look at the file and all that it names.
@@ -68,11 +76,16 @@ pub enum Problem {
         path: PathBuf,
     },
     /// Not YAML, or a value of the wrong type.
-    #[error("the file does not read as a web configuration: {source}")]
+    #[error("the file does not read as a web configuration: {fault}")]
     Syntax {
-        /// What the reader said, with line and column.
-        source: Box<serde_saphyr::Error>,
+        /// Where, and of what kind.
+        fault: Fault,
     },
+    /// A file without content in the place of one that had some.
+    #[error(
+        "the file is empty now, which would take TLS and passwords away; restart to do without them"
+    )]
+    Emptied,
     /// A key that nobody knows.
     #[error("{key} is not a key of the web configuration; remove it or correct its spelling")]
     UnknownKey {
@@ -158,24 +171,15 @@ struct Raw {
     unknown: BTreeMap<String, IgnoredAny>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct RawHttp {
-    #[serde(default = "yes")]
-    http2: bool,
+    /// Allows HTTP/2, and does not demand it: the listener never speaks it.
+    #[serde(rename = "http2")]
+    _http2: Option<bool>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     #[serde(flatten)]
     unknown: BTreeMap<String, IgnoredAny>,
-}
-
-impl Default for RawHttp {
-    fn default() -> Self {
-        Self { http2: true, headers: BTreeMap::new(), unknown: BTreeMap::new() }
-    }
-}
-
-const fn yes() -> bool {
-    true
 }
 
 fn security(path: &Path, files: &mut Files) -> Result<Security, Vec<Problem>> {
@@ -188,8 +192,7 @@ fn security(path: &Path, files: &mut Files) -> Result<Security, Vec<Problem>> {
     let tls = match raw.tls_server_config {
         Some(raw_tls) => {
             problems.extend(unknown_keys("tls_server_config.", raw_tls.unknown()));
-            let http2 = raw.http_server_config.http2;
-            tls::server_config(&raw_tls, http2, files, &mut problems)
+            tls::server_config(&raw_tls, files, &mut problems)
         }
         None => None,
     };
@@ -200,7 +203,7 @@ fn parse(octets: &[u8]) -> Result<Raw, Problem> {
     if octets.iter().all(u8::is_ascii_whitespace) {
         return Ok(Raw::default());
     }
-    serde_saphyr::from_slice(octets).map_err(|source| Problem::Syntax { source: Box::new(source) })
+    serde_saphyr::from_slice(octets).map_err(|error| Problem::Syntax { fault: (&error).into() })
 }
 
 fn unknown_keys(section: &str, unknown: &BTreeMap<String, IgnoredAny>) -> Vec<Problem> {

@@ -56,11 +56,14 @@ pub(super) fn best(
     offers.iter().filter(|offer| wanted(offer)).map(|offer| offer.quality).max()
 }
 
-/// Whether a client that sent this `Accept-Encoding` takes gzip.
+/// Whether a client that sent this `Accept-Encoding` takes gzip, and does not like the page
+/// as it is better.
 pub fn accepts_gzip(accept_encoding: Option<&str>) -> bool {
     let offers = preferences(accept_encoding.unwrap_or_default());
     let quality = |name| offers.iter().find(|offer| offer.is(name)).map(|offer| offer.quality);
-    quality("gzip").or_else(|| quality("x-gzip")).or_else(|| quality("*")).unwrap_or(0) > 0
+    let any = quality("*");
+    let gzip = quality("gzip").or_else(|| quality("x-gzip")).or(any).unwrap_or(0);
+    gzip > 0 && gzip >= quality("identity").unwrap_or(0)
 }
 
 fn thousandths(text: &str) -> Option<u16> {

@@ -97,14 +97,22 @@ fn a_line_break_in_a_field_does_not_forge_an_event() {
 }
 
 #[test]
-fn debug_shows_our_own_events_and_not_those_of_the_transport() {
-    let text = said(&Config { level: Level::DEBUG, ..config(Format::Console) }, |_| {
-        tracing::debug!(target: "h2::codec", "frame");
-        tracing::info!(target: "h2::codec", "settings");
+fn what_libraries_tell_is_shown_only_if_it_is_an_error_or_asked_for() {
+    let strangers = |_: &Logs| {
+        tracing::warn!(target: "h2::proto::streams::recv", "recv_reset");
+        tracing::info!(target: "hyper_util::client", "pooled");
+        tracing::error!(target: "h2::codec", "broken");
         tracing::debug!(target: "flow::drain", "drained");
-    });
-    assert!(!text.contains("frame") && text.contains("settings"), "{text}");
-    assert!(text.contains("drained"), "{text}");
+    };
+    for level in [Level::WARN, Level::INFO, Level::DEBUG] {
+        let text = said(&Config { level, ..config(Format::Console) }, strangers);
+        assert!(!text.contains("recv_reset") && !text.contains("pooled"), "{level}: {text}");
+        assert!(text.contains("broken"), "{level}: {text}");
+        assert_eq!(text.contains("drained"), level == Level::DEBUG, "{text}");
+    }
+    let directives = Some("info".to_owned());
+    let text = said(&Config { directives, ..config(Format::Console) }, strangers);
+    assert!(text.contains("recv_reset") && text.contains("pooled"), "{text}");
 }
 
 #[test]

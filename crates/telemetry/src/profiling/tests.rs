@@ -35,6 +35,13 @@ async fn a_busy_process_shows_in_its_profile() {
 }
 
 #[tokio::test]
+async fn a_parameter_that_does_not_exist_is_refused() {
+    let (status, told) = ask("/debug/pprof/profile?second=1").await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert!(String::from_utf8_lossy(&told).contains("second"));
+}
+
+#[tokio::test]
 async fn seconds_are_bounded() {
     for seconds in ["0", "61"] {
         let (status, told) = ask(&format!("/debug/pprof/profile?seconds={seconds}")).await;

@@ -44,12 +44,42 @@ async fn a_broken_change_keeps_the_last_good_configuration() {
     fs::remove_file(&path).unwrap();
     until("the second failure is seen", async || failures() == 2).await;
     assert!(stage.get_tls(&client, "/metrics").await.starts_with("HTTP/1.1 200"));
-    fs::write(&path, "").unwrap();
+    write_pair(directory.path(), &authority.pair());
+    fs::write(&path, format!("tls_server_config: {{{PAIR}, min_version: TLS13}}\n")).unwrap();
     until("the repair is seen", async || {
         stage.number("fathom_web_config_last_reload_successful", &[]) == 1
     })
     .await;
-    assert!(stage.get("/metrics", "").await.starts_with("HTTP/1.1 200"), "TLS was switched off");
+    assert!(stage.get_tls(&client, "/metrics").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn a_file_that_becomes_empty_opens_nothing() {
+    let authority = Authority::new();
+    let users = format!("basic_auth_users: {{alice: \"{}\"}}\n", bcrypt::hash("x", 4).unwrap());
+    let (_directory, path) = directory(&authority, &users);
+    let stage = Stage::start(watchful(), Some(path.clone()), Router::new());
+    for (nothing, failures) in [("", 1), ("# nothing\n", 2), ("basic_auth_users: {}\n", 3)] {
+        fs::write(&path, nothing).unwrap();
+        until("the failure is seen", async || {
+            stage.number("fathom_web_config_reloads_total", &["failure"]) >= failures
+        })
+        .await;
+        let answer = stage.get("/metrics", "").await;
+        assert!(answer.starts_with("HTTP/1.1 401"), "{nothing:?} gave: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_was_empty_may_stay_so_or_get_content() {
+    let (_directory, path) = directory(&Authority::new(), "");
+    let stage = Stage::start(watchful(), Some(path.clone()), Router::new());
+    fs::write(&path, "# still nothing\n").unwrap();
+    until("the change is seen", async || {
+        stage.number("fathom_web_config_reloads_total", &["success"]) >= 1
+    })
+    .await;
+    assert!(stage.get("/metrics", "").await.starts_with("HTTP/1.1 200"));
 }
 
 #[tokio::test]

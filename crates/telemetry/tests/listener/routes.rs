@@ -72,6 +72,27 @@ async fn metrics_are_compressed_for_those_who_take_it() {
 }
 
 #[tokio::test]
+async fn several_lines_of_a_header_are_one_list() {
+    let stage = Stage::plain();
+    let lines = "Accept: text/plain;q=0.1\r\nAccept: application/openmetrics-text\r\n";
+    assert!(stage.get("/metrics", lines).await.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn a_client_that_likes_plain_pages_better_gets_one() {
+    let stage = Stage::plain();
+    for (wanted, gzip) in [
+        ("gzip;q=0.5, identity;q=0.9", false),
+        ("gzip;q=0.9, identity;q=0.5", true),
+        ("identity", false),
+        ("gzip", true),
+    ] {
+        let answer = stage.get("/metrics", &format!("Accept-Encoding: {wanted}\r\n")).await;
+        assert_eq!(answer.contains("content-encoding: gzip"), gzip, "{wanted}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_single_system_answers_503_until_it_has_recovered() {
     let stage = Stage::plain();
     let options = Options { withhold_until_started: true, ..Options::default() };

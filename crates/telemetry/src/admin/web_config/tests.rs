@@ -104,6 +104,19 @@ fn wrong_types_are_told_with_their_place() {
 }
 
 #[test]
+fn no_problem_shows_a_hash_of_a_password() {
+    for text in [
+        format!("basic_auth_users:\n  alice: {HASH}\n  alice: {HASH}\n"),
+        format!("basic_auth_users:\n  alice: {HASH}\n bob: {HASH}\n"),
+        format!("basic_auth_users: {HASH}\n"),
+        format!("basic_auth_users:\n  alice: {HASH}\nx: [\n"),
+    ] {
+        let told = problems(&text).join("\n");
+        assert!(!told.contains("$2y") && told.contains("line "), "{text} gave: {told}");
+    }
+}
+
+#[test]
 fn a_key_of_another_certificate_is_refused() {
     let directory = directory();
     let other = rcgen::KeyPair::generate().unwrap();
