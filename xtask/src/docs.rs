@@ -30,7 +30,7 @@ pub(crate) fn run(root: &Path, check: bool) -> Result<()> {
     Ok(())
 }
 
-fn references() -> [(&'static str, String); 2] {
+fn references() -> [(&'static str, String); 3] {
     let flows = flow::Settings::augment_args(clap::Command::new("fathom flows"));
     [
         (
@@ -38,11 +38,20 @@ fn references() -> [(&'static str, String); 2] {
             format!("{METRICS}{}", telemetry::catalogue::markdown(&catalogues())),
         ),
         ("docs/reference/flows.md", format!("{FLOWS}{}", flags::markdown(&flows))),
+        ("docs/reference/stamp.md", stamp_settings()),
     ]
 }
 
+fn stamp_settings() -> String {
+    let send = stamp::settings::Send::augment_args(clap::Command::new("send"));
+    let reflect = stamp::settings::Reflect::augment_args(clap::Command::new("reflect"));
+    let table = |command| flags::markdown(&stamp::settings::with_variables(command));
+    let (send, reflect) = (table(send), table(reflect));
+    format!("{STAMP}## `fathom stamp send`\n\n{send}\n## `fathom stamp reflect`\n\n{reflect}")
+}
+
 fn catalogues() -> Vec<telemetry::catalogue::Catalogue> {
-    let mut catalogues = vec![flow::CATALOGUE];
+    let mut catalogues = vec![flow::CATALOGUE, stamp::CATALOGUE];
     catalogues.extend(telemetry::registry::CATALOGUES);
     catalogues
 }
@@ -68,9 +77,21 @@ belongs to the process (log, configuration file, TLS of the listener) is told by
 
 ";
 
+const STAMP: &str = "\
+<!-- Written by `make docs` from the settings in the code. -->
+# Settings of `fathom stamp`
+
+A flag wins over its environment variable, that over the default. What belongs to the
+process (log, listener, TLS) is told by the help of each command; [the guide](../stamp.md)
+says what the numbers mean.
+
+";
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::fs;
+    use std::path::Path;
 
     use super::{references, run};
 
@@ -87,12 +108,43 @@ mod tests {
         run(root.path(), true).unwrap();
     }
 
+    /// Names behind `event = ` in the sources below a folder.
+    fn events_in(folder: &Path, names: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                events_in(&path, names);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            let found = text.split("event = \"").skip(1).filter_map(|rest| rest.split('"').next());
+            names.extend(found.map(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn every_event_is_in_the_reference() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut names = BTreeSet::new();
+        for folder in
+            ["bin/fathom/src", "crates/flow/src", "crates/stamp/src", "crates/telemetry/src"]
+        {
+            events_in(&root.join(folder), &mut names);
+        }
+        assert!(names.len() > 30, "{names:?}");
+        let reference = fs::read_to_string(root.join("docs/reference/events.md")).unwrap();
+        names.retain(|name| !reference.contains(&format!("`{name}`")));
+        assert!(names.is_empty(), "not in docs/reference/events.md: {names:?}");
+    }
+
     #[test]
     fn the_references_name_what_people_look_for() {
-        let [(_, metrics), (_, flags)] = references();
+        let [(_, metrics), (_, flags), (_, stamp)] = references();
         assert!(metrics.contains("`fathom_build_info`"), "{metrics}");
         assert!(metrics.contains("`fathom_flows_tx_bytes_total`"), "{metrics}");
         assert!(flags.contains("`--pod-edge IFACE[=NAME]`"), "{flags}");
         assert!(flags.contains("`EBPF_METRICS_PORT`"), "{flags}");
+        assert!(metrics.contains("`fathom_stamp_roundtrip_seconds`"), "{metrics}");
+        assert!(stamp.contains("`FATHOM_STAMP_REFLECT_TWAMP_LIGHT`"), "{stamp}");
     }
 }

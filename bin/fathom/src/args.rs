@@ -15,6 +15,9 @@ use telemetry::logs::{Format, parse_format, parse_level};
 use tracing::Level;
 
 mod heading;
+mod stamp;
+
+pub(crate) use stamp::{Decode, Service, Stamp};
 
 use crate::version;
 
@@ -40,6 +43,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Count every byte and packet of each pod, in the kernel, exactly once
     Flows(Box<Flows>),
+    /// Measure delay, loss and clock offset between nodes
+    #[command(subcommand)]
+    Stamp(Stamp),
     /// Run the systems of a configuration file in one process on a node
     Agent(Agent),
     /// Tell what this host can do before anything runs
@@ -190,7 +196,7 @@ pub(crate) enum Config {
         /// Only the defaults, whatever the environment says
         #[arg(long, conflicts_with = "config")]
         defaults: bool,
-        /// Configuration file, in YAML
+        /// Configuration file, in YAML; without FATHOM_CONFIG that of FATHOM_FLOWS_CONFIG
         #[arg(long, env = "FATHOM_CONFIG", value_name = "FILE")]
         config: Option<PathBuf>,
     },
@@ -198,7 +204,9 @@ pub(crate) enum Config {
 
 /// The definition of the whole command line.
 pub(crate) fn definition() -> clap::Command {
-    Cli::command().mut_subcommand("flows", |flows| {
+    let command = Cli::command()
+        .mut_subcommand("stamp", |stamp| stamp.mut_subcommands(::stamp::settings::with_variables));
+    command.mut_subcommand("flows", |flows| {
         let replaced = |flows: clap::Command, (id, name): (&'static str, &'static str)| {
             flows.mut_arg(id, |arg| arg.env(name))
         };
@@ -226,7 +234,8 @@ const FLOWS_VARIABLES: [(&str, &str); 4] = [
     ("web_config_file", "FATHOM_FLOWS_WEB_CONFIG_FILE"),
 ];
 
-const AFTER_HELP: &str = "\
+/// What holds for every command.
+pub(crate) const AFTER_HELP: &str = "\
 Every flag can also be set by its environment variable or in the file of --config; a flag
 overrides the environment, the environment the file, the file the default.
 

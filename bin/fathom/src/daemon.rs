@@ -26,7 +26,7 @@ use self::push::Push;
 use self::signals::{Signal, Signals};
 use self::systems::Systems;
 use crate::failure::Failure;
-use crate::serving::{Listener, serve_profiles};
+use crate::serving::{FLOWS, Listener, serve_profiles};
 use crate::settings::{Input, Told};
 use crate::{logging, rights, runtime, version};
 
@@ -114,7 +114,7 @@ impl<'a> Life<'a> {
         log_start(&plan, address);
         let systems = Systems::start(&plan, &registry, address)?;
         announce(address)?;
-        let serving = listener.serve(systems.routes(), stop.clone(), plan.deadline);
+        let serving = listener.serve(systems.routes(), FLOWS, stop.clone(), plan.deadline);
         Ok(Self { plan, logs, signals, registry, push, systems, serving, stop })
     }
 
@@ -183,7 +183,7 @@ fn log_start(plan: &Plan, listen: Option<SocketAddr>) {
     let listen = listen.map(tracing::field::display);
     tracing::info!(event = "fathom.start", version = version::build().version, listen, "Started");
     for key in &plan.unused {
-        tracing::warn!(event = "config.unused", key, "The agent does not use this key");
+        tracing::warn!(event = "config.unused", key, "This has no effect here");
     }
 }
 

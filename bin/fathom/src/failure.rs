@@ -112,6 +112,16 @@ impl From<flow::Error> for Failure {
     }
 }
 
+impl From<stamp::Error> for Failure {
+    fn from(error: stamp::Error) -> Self {
+        match error.exit() {
+            stamp::Exit::Usage => Self::usage(error),
+            stamp::Exit::Unavailable => Self::unavailable(error),
+            stamp::Exit::NotPermitted => Self::not_permitted(error),
+        }
+    }
+}
+
 impl From<AdminError> for Failure {
     fn from(error: AdminError) -> Self {
         match error {

@@ -18,6 +18,7 @@ mod rights;
 mod runtime;
 mod serving;
 mod settings;
+mod stamp;
 mod table;
 mod version;
 
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
         net_sys::host::return_large_blocks();
         serving::choose_cryptography()?;
         logging::adopt_libbpf();
-        let input = Input::of_process();
+        let input = Input::of_process()?;
         let told = input.read()?;
         run(&input, told)
     })
@@ -41,13 +42,16 @@ fn main() -> ExitCode {
 fn run(input: &Input, mut told: Told) -> Result<(), Failure> {
     match told.command {
         Command::Flows(ref mut flows) if flows.action.is_some() => pins::run(flows.action.take()),
-        Command::Flows(flows) if flows.settings.duration.is_some() => flows_once(input, *flows),
+        Command::Flows(flows) if flows.settings.duration.is_some() => {
+            flows_once(input, *flows, &told.unused)
+        }
         Command::Flows(_) | Command::Agent(_) => daemon::run(input, told),
+        Command::Stamp(asked) => stamp::run(input, asked),
         Command::Doctor(asked) => doctor::run(input, &asked),
         Command::Demo(asked) => demo::run(input, &asked, told.flows),
         Command::Config(Config::Check { file }) => {
-            settings::check(&file)?;
-            output::print_text(&format!("{}: ok\n", file.display()))
+            let note = if settings::check(&file)? { "" } else { NOTHING_FOR_AGENT };
+            output::print_text(&format!("{}: ok{note}\n", file.display()))
         }
         Command::Config(Config::Print { defaults, config }) => {
             output::print_text(&input.print(defaults, config.as_deref())?)
@@ -57,12 +61,14 @@ fn run(input: &Input, mut told: Told) -> Result<(), Failure> {
     }
 }
 
-fn flows_once(input: &Input, flows: Flows) -> Result<(), Failure> {
+fn flows_once(input: &Input, flows: Flows, unused: &[String]) -> Result<(), Failure> {
     let reduced = rights::reduce();
     let logs = logging::install(input, &flows.process)?;
     rights::tell(reduced);
-    let document = oneshot::measure(&flows)?;
+    let document = oneshot::measure(&flows, unused)?;
     drop(logs);
     output::print_document(&document, flows.settings.output)?;
     Ok(document.law()?)
 }
+
+const NOTHING_FOR_AGENT: &str = " for fathom flows; fathom agent would refuse it, because it names no system, such as flows: {}";

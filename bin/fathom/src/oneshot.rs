@@ -9,11 +9,14 @@ use tokio_util::sync::CancellationToken;
 use crate::args::Flows;
 use crate::daemon::signals::Signals;
 use crate::failure::Failure;
-use crate::serving::Listener;
+use crate::serving::{FLOWS, Listener};
 use crate::{runtime, version};
 
 /// Measures until the time is over or a signal ends it early.
-pub(crate) fn measure(flows: &Flows) -> Result<Document, Failure> {
+pub(crate) fn measure(flows: &Flows, unused: &[String]) -> Result<Document, Failure> {
+    for key in without_effect(flows).chain(unused.iter().map(String::as_str)) {
+        tracing::warn!(event = "config.unused", key, "This has no effect here");
+    }
     let runtime = runtime::start(1)?;
     let stop = CancellationToken::new();
     let system = prepare(flows, &runtime, &stop)?;
@@ -21,6 +24,20 @@ pub(crate) fn measure(flows: &Flows) -> Result<Document, Failure> {
     stop.cancel();
     runtime.shutdown_background();
     Ok(document)
+}
+
+/// What is given and only means something to a daemon.
+fn without_effect<'a>(flows: &Flows) -> impl Iterator<Item = &'a str> + use<'a> {
+    let Flows { settings, process, .. } = flows;
+    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let web_config = process.web_config_file.is_some() && settings.listener().is_none();
+    let unused = [
+        ("otlp_endpoint", given(&settings.otlp_endpoint)),
+        ("otlp_base_endpoint", given(&settings.otlp_base_endpoint)),
+        ("enable_profiling", settings.enable_profiling),
+        ("web_config_file", web_config),
+    ];
+    unused.into_iter().filter(|(_, unused)| *unused).map(|(key, _)| key)
 }
 
 /// The system, and a listener for whoever asked for one. A taken port costs nothing,
@@ -34,7 +51,7 @@ fn prepare(flows: &Flows, runtime: &Runtime, stop: &CancellationToken) -> Result
     if let Some(address) = listener.address() {
         system.listening(address);
     }
-    listener.serve(system.routes(), stop.clone(), flows.settings.shutdown_deadline);
+    listener.serve(system.routes(), FLOWS, stop.clone(), flows.settings.shutdown_deadline);
     end_early(system.controls())?;
     Ok(system)
 }

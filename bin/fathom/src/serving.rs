@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use axum::Router;
+use flow::Settings;
 use telemetry::admin::{Admin, Config, Endpoint, Limits, landing};
-use telemetry::profiling;
 use telemetry::registry::Registry;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -47,13 +47,31 @@ impl Listener {
     pub(crate) fn serve(
         self,
         systems: Router,
+        endpoints: &'static [Endpoint],
         stop: CancellationToken,
         deadline: Duration,
     ) -> Option<JoinHandle<()>> {
         let admin = self.0?;
-        let router = admin.routes().merge(landing("fathom", &ENDPOINTS)).merge(systems);
+        let router = admin.routes().merge(landing("fathom", endpoints)).merge(systems);
         Some(tokio::spawn(admin.serve(router, stop, deadline)))
     }
+}
+
+/// Where profiles are served, if they are.
+pub(crate) fn profiling(settings: &Settings) -> Option<SocketAddr> {
+    let address = SocketAddr::new(settings.profiling_listen, settings.profiling_port);
+    settings.enable_profiling.then_some(address)
+}
+
+/// What is wrong if profiles are to be served on the port of everything else. The kernel would
+/// only say that it is taken.
+pub(crate) fn port_clash(own: Option<SocketAddr>, settings: &Settings) -> Option<String> {
+    let (own, other) = (own?, profiling(settings)?);
+    let any = own.ip().is_unspecified() || other.ip().is_unspecified();
+    let clash = own.port() == other.port() && (any || own.ip() == other.ip());
+    (clash && own.port() != 0).then(|| {
+        format!("profiling_port: everything else is served at {own} already; choose another port")
+    })
 }
 
 /// Serves profiles on a listener of their own until `stop`.
@@ -61,18 +79,34 @@ pub(crate) fn serve_profiles(
     address: SocketAddr,
     stop: CancellationToken,
 ) -> Result<JoinHandle<()>, Failure> {
-    let config = Config { limits: profiling::limits(), ..Config::plain(address) };
+    let config = Config { limits: telemetry::profiling::limits(), ..Config::plain(address) };
     let admin = Admin::bind_apart(&config)?;
     // A profile under way is not worth waiting for.
-    Ok(tokio::spawn(admin.serve(profiling::router(), stop, Duration::ZERO)))
+    Ok(tokio::spawn(admin.serve(telemetry::profiling::router(), stop, Duration::ZERO)))
 }
 
-const ENDPOINTS: [Endpoint; 7] = [
-    Endpoint { path: "/metrics", about: "metrics for Prometheus" },
-    Endpoint { path: "/health/live", about: "whether measuring goes on" },
-    Endpoint { path: "/health/ready", about: "whether everything is attached" },
+/// What the flows system serves.
+pub(crate) const FLOWS: &[Endpoint] = &[
+    METRICS,
+    LIVE,
+    READY,
     Endpoint { path: "/api/v1/flows", about: "flows of the last period" },
     Endpoint { path: "/api/v1/flows/edges", about: "where packets are counted" },
     Endpoint { path: "/api/v1/flows/pairs", about: "amounts by pair of addresses" },
     Endpoint { path: "/api/v1/flows/audit", about: "whether the numbers agree" },
 ];
+
+/// What the stamp system serves.
+pub(crate) const STAMP: &[Endpoint] = &[
+    METRICS,
+    LIVE,
+    READY,
+    Endpoint { path: "/api/v1/stamp", about: "what was measured, by target" },
+    Endpoint { path: "/api/v1/stamp/reflector", about: "what was answered, by session" },
+    Endpoint { path: "/api/v1/stamp/offsets", about: "where other clocks stand" },
+    Endpoint { path: "/api/v1/stamp/clock", about: "this host's clock" },
+];
+
+const METRICS: Endpoint = Endpoint { path: "/metrics", about: "metrics for Prometheus" };
+const LIVE: Endpoint = Endpoint { path: "/health/live", about: "whether measuring goes on" };
+const READY: Endpoint = Endpoint { path: "/health/ready", about: "whether everything is attached" };

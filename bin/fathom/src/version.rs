@@ -19,12 +19,17 @@ pub(crate) const fn build() -> Build {
 pub(crate) fn long() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| {
         let Build { version, revision, rustc, target } = build();
-        let date = date(env!("FATHOM_BUILD_EPOCH"));
+        let date = built();
         format!(
             "{version}\nrevision {revision}\nbuilt    {date}\nrustc    {rustc}\ntarget   {target}"
         )
     });
     &TEXT
+}
+
+/// The day of the source.
+pub(crate) fn built() -> String {
+    date(env!("FATHOM_BUILD_EPOCH"))
 }
 
 fn date(epoch: &str) -> String {

@@ -46,11 +46,16 @@ fn help_texts_are_those_that_were_reviewed() {
     }
 }
 
-const HELPED: [&str; 12] = [
+const HELPED: [&str; 17] = [
     "",
     "flows",
     "flows status",
     "flows detach",
+    "stamp",
+    "stamp send",
+    "stamp reflect",
+    "stamp run",
+    "stamp decode",
     "agent",
     "doctor",
     "demo",
@@ -170,6 +175,33 @@ fn a_taken_port_exits_with_69_and_is_named() {
 }
 
 #[test]
+fn a_profiling_port_that_is_the_own_one_exits_with_64() {
+    let flags = ["--enable-profiling", "--profiling-port", "9393"];
+    for listen in ["127.0.0.1:9393", "0.0.0.0:9393"] {
+        let told = fails(64, &[&["flows", "--listen", listen][..], &flags].concat());
+        assert!(told.contains("profiling_port"), "{told}");
+    }
+}
+
+#[test]
+fn one_measurement_tells_what_it_does_not_use() {
+    let flags = ["--otlp-endpoint", "http://c:1", "--enable-profiling", "--web.config.file", "/x"];
+    let measure = ["flows", "--duration", "200ms", "--pod-edge", "nosuch0"];
+    let told = fails(69, &[&measure[..], &flags].concat());
+    for key in ["otlp_endpoint", "enable_profiling", "web_config_file"] {
+        assert!(told.contains(key), "{key} is not in: {told}");
+    }
+    assert!(!fails(69, &measure).contains("config.unused"));
+}
+
+#[test]
+fn a_check_says_where_an_agent_would_have_nothing_to_run() {
+    let (_folder, path) = folder_with("# nothing yet\n");
+    let told = stdout(&["config", "check", &path]);
+    assert!(told.contains("fathom agent would refuse it"), "{told}");
+}
+
+#[test]
 fn a_bad_web_configuration_exits_with_64() {
     let (_folder, path) = folder_with("tls_server_config: {cert_file: absent.pem}\n");
     let arguments = ["flows", "--listen", "127.0.0.1:0", "--web.config.file", &path];
@@ -220,8 +252,23 @@ fn there_is_a_man_page_for_each_command() {
     for command in ["fathom", "fathom-flows", "fathom-flows-status", "fathom-doctor"] {
         let page = fs::read_to_string(directory.join(format!("{command}.1"))).unwrap();
         assert!(page.contains(".TH") && page.contains(".SH"), "{command} is no man page");
+        assert!(page.contains("Exit codes: 0 done"), "{command} tells no exit codes");
         assert_renders(&directory.join(format!("{command}.1")));
     }
+}
+
+#[test]
+fn man_pages_name_variables_and_bear_the_date_of_the_source() {
+    let folder = TempDir::new().unwrap();
+    stdout(&["man", folder.path().to_str().unwrap()]);
+    let page = fs::read_to_string(folder.path().join("fathom-flows.1")).unwrap();
+    for variable in ["EBPF_METRICS_PORT", "FATHOM_FLOWS_POD_EDGE", "NODE_NAME"] {
+        assert!(page.contains(variable), "{variable} is not in the page");
+    }
+    let long = stdout(&["--version"]);
+    let date = long.lines().find_map(|line| line.strip_prefix("built    ")).unwrap();
+    let title = page.lines().find(|line| line.starts_with(".TH")).unwrap();
+    assert!(title.contains(date) && title.contains("fathom 0"), "{title}");
 }
 
 /// Where groff is installed it must take the page without a warning.
@@ -254,9 +301,9 @@ fn doctor_exits_with_69_where_something_needed_is_missing() {
     let assert = fathom(&["doctor", "--root", root, "--listen", "off"]).assert().code(69);
     let output = assert.get_output();
     let table = String::from_utf8(output.stdout.clone()).unwrap();
-    assert!(table.contains("missing  btf"), "{table}");
+    assert!(table.contains("missing  kernel") && table.contains("degraded btf"), "{table}");
     assert!(!table.contains('\x1b'), "colours without a terminal");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("btf"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("kernel"));
 }
 
 #[test]
@@ -269,4 +316,72 @@ fn a_full_disk_is_a_failure() {
         .unwrap();
     assert_eq!(output.status.code(), Some(69), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("stdout can't be written"));
+}
+
+#[test]
+fn a_packet_is_taken_apart_and_what_is_none_is_refused() {
+    let request =
+        "00000000eeab56e2895cc7a30001002a00000000000000000000000000000000000000000000000000000000";
+    let text = stdout(&["stamp", "decode", request]);
+    assert!(text.starts_with("open request, 44 octets\n"), "{text}");
+    let json =
+        fathom(&["stamp", "decode", "-", "-o", "json"]).write_stdin(request).assert().success();
+    let json: serde_json::Value = serde_json::from_slice(&json.get_output().stdout).unwrap();
+    assert_eq!(json["fields"]["ssid"], 42);
+    assert!(fails(64, &["stamp", "decode", "no hex"]).contains("not hexadecimal"));
+    assert!(fails(64, &["stamp", "decode", "00"]).contains("too few"));
+    assert!(
+        fails(64, &["stamp", "decode", request, "--key-file", "/nowhere/key"])
+            .contains("/nowhere/key")
+    );
+}
+
+#[test]
+fn a_target_that_answers_nothing_ends_a_finite_measurement_with_69() {
+    let free =
+        std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let line = [
+        "stamp",
+        "send",
+        "auto",
+        "127.0.0.1",
+        "-s",
+        "0",
+        "-c2",
+        "-i=0.01",
+        "-w",
+        "0.05",
+        "-d",
+        &free,
+    ];
+    let assert = fathom(&line).assert().code(69);
+    let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
+    assert!(text.contains("packets sent 2, received 0, lost 2 (100.00 %)"), "{text}");
+}
+
+#[test]
+fn the_program_is_a_command_by_the_name_it_is_called() {
+    let folder = TempDir::new().unwrap();
+    let sender = folder.path().join("sender");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fathom"), &sender).unwrap();
+    let told =
+        Plain::new(&sender).args(["eth0", "10.0.0.1", "--bins=%!d(float64=30)"]).output().unwrap();
+    assert_eq!(told.status.code(), Some(64));
+    let text = String::from_utf8(told.stderr).unwrap();
+    assert!(text.contains("mangled by a chart template"), "{text}");
+}
+
+#[test]
+fn flags_of_a_measurement_can_be_variables() {
+    let mut command = fathom(&["stamp", "send", "auto", "127.0.0.1"]);
+    let told = command
+        .env("FATHOM_STAMP_SEND_INTERVAL", "x")
+        .env("FATHOM_STAMP_SEND_SSID", "0")
+        .assert()
+        .code(64);
+    let text = String::from_utf8(told.get_output().stderr.clone()).unwrap();
+    assert!(
+        text.contains("FATHOM_STAMP_SEND_INTERVAL") && text.contains("FATHOM_STAMP_SEND_SSID"),
+        "{text}"
+    );
 }

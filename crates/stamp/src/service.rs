@@ -116,17 +116,25 @@ impl Service {
         self.unsolicited
     }
 
-    /// A reflector goes on until it is told to stop.
+    /// Sends nothing more; asked twice, waits for nothing either.
+    fn stop(&mut self) {
+        if std::mem::replace(&mut self.stopped, true) {
+            self.senders.iter_mut().for_each(Sending::finish);
+        }
+        self.senders.iter_mut().for_each(Sending::stop);
+    }
+
+    /// A reflector goes on until it is told to stop, a sender until what it sent is answered
+    /// or given up.
     fn is_over(&self) -> bool {
-        let now = monotonic();
-        self.stopped
-            || self.reflectors.is_empty() && self.senders.iter().all(|sending| sending.is_over(now))
+        let has_end = self.stopped || self.reflectors.is_empty();
+        has_end && self.senders.iter().all(Sending::is_over)
     }
 
     fn obey(&mut self, outlet: &Outlet) {
         while let Some(command) = self.commands.next() {
             match command {
-                Command::Stop => self.stopped = true,
+                Command::Stop => self.stop(),
                 // Whoever asked may be gone.
                 Command::Show(part, reply) => drop(reply.send(outlet.show(self, part))),
             }

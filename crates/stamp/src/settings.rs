@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use stamp_proto::reflector::Prefix;
 
 use crate::keys::KeyFile;
@@ -17,6 +17,18 @@ use crate::parse::{self, Extension, Target};
 
 pub use expand::{Histogram, Mangled, expand};
 pub use roles::{Roles, RolesError, Run};
+
+/// Gives every flag of a command the variable `FATHOM_STAMP_COMMAND_FLAG`.
+pub fn with_variables(command: Command) -> Command {
+    let prefix = format!("FATHOM_STAMP_{}_", command.get_name().to_uppercase());
+    command.mut_args(|arg| match arg.get_long() {
+        Some(long) => {
+            let name = long.to_uppercase().replace(['-', '.'], "_");
+            arg.env(format!("{prefix}{name}"))
+        }
+        None => arg,
+    })
+}
 
 /// What both roles can be told.
 #[derive(Debug, Clone, Args)]
@@ -39,7 +51,7 @@ pub struct Common {
     /// How the bins between are spaced
     #[arg(long, value_enum, default_value_t = HistScale::Linear)]
     pub hist_scale: HistScale,
-    /// File of the histogram
+    /// File of the histogram [default: ./hist; for a bare --hist /tmp/sender-hist or /tmp/reflector-hist]
     #[arg(long, value_name = "PATH")]
     pub histpath: Option<PathBuf>,
     /// Do not start while the kernel's clock is not synchronised
@@ -70,6 +82,7 @@ pub struct Common {
 
 /// Settings of `fathom stamp send`.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Send {
     /// Device the packets leave by, or auto
     #[arg(value_name = "DEVICE")]
@@ -141,6 +154,7 @@ pub struct Send {
 
 /// Settings of `fathom stamp reflect`.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Reflect {
     /// Device the packets come by, or auto
     #[arg(value_name = "DEVICE")]

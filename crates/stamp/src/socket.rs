@@ -152,7 +152,12 @@ impl Socket {
             Some(IpAddr::V6(_)) => Some(ControlMessage::Ipv6PacketInfo(&v6)),
             None => None,
         };
-        sendmsg(self.fd.as_raw_fd(), &parts, control.as_slice(), MsgFlags::empty(), Some(&to))?;
+        let send = || {
+            sendmsg(self.fd.as_raw_fd(), &parts, control.as_slice(), MsgFlags::empty(), Some(&to))
+        };
+        // The error of an earlier packet, to whomever, comes with the next call; it is in the
+        // error queue as well, and this packet was not sent.
+        send().or_else(|_| send())?;
         let count = self.sent;
         self.sent = self.sent.wrapping_add(1);
         Ok(count)

@@ -138,11 +138,11 @@ impl Target {
             return;
         }
         match cause {
-            None => tracing::info!(event = "target.up", target = self.name, "A target answers"),
+            None => tracing::info!(event = "target.up", name = self.name, "A target answers"),
             Some(cause) => {
                 tracing::warn!(
                     event = "target.down",
-                    target = self.name,
+                    name = self.name,
                     cause = cause.as_str(),
                     "A target does not answer"
                 );

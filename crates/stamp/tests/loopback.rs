@@ -185,16 +185,26 @@ fn an_endless_measurement_ends_in_good_order_when_it_is_told_to() {
     let controls = prepared.controls();
     let thread =
         thread::spawn(move || serde_json::to_value(prepared.run().unwrap().sender).unwrap());
-    let until = Instant::now() + Duration::from_secs(10);
-    while !thread.is_finished() && Instant::now() < until {
-        thread::sleep(Duration::from_millis(50));
-        controls.stop();
-    }
+    thread::sleep(Duration::from_millis(300));
+    controls.stop();
     let summary = thread.join().unwrap();
     assert_eq!(summary["complete"], false);
     let packets = &summary["targets"][0]["packets"];
+    assert_eq!(packets["lost"], 0, "what is under way at the end is waited for: {packets}");
     let sum = packets["received"].as_u64().unwrap() + packets["lost"].as_u64().unwrap();
     assert_eq!((packets["sent"].as_u64().unwrap(), &packets["pending"]), (sum, &json!(0)));
+}
+
+#[test]
+fn a_measurement_ends_with_its_time_and_waits_for_what_is_under_way() {
+    let reflector = Reflector::start("");
+    let began = Instant::now();
+    let summary =
+        send(&format!("auto 127.0.0.1 -s 0 -d {} -i 1ms --duration 0.2", reflector.port)).unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(200));
+    let packets = &summary["targets"][0]["packets"];
+    assert!(packets["sent"].as_u64() > Some(20), "{packets}");
+    assert_eq!((&summary["complete"], &packets["lost"]), (&json!(true), &json!(0)));
 }
 
 #[test]

@@ -32,7 +32,12 @@ fn value(flag: &Arg) -> String {
     if !flag.get_action().takes_values() {
         return String::new();
     }
-    if flag.get_num_args().is_some_and(|values| values.min_values() == 0) {
+    let is_optional = flag.get_num_args().is_some_and(|values| values.min_values() == 0);
+    if is_optional
+        && flag.get_value_names().is_none_or(|names| {
+            names.len() == 1 && names[0] == flag.get_id().as_str().to_uppercase()
+        })
+    {
         return " [true|false]".into();
     }
     flag.get_value_names().map_or_else(String::new, |names| format!(" {}", names.join(" ")))

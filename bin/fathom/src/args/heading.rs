@@ -69,6 +69,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
         KUBERNETES,
         &[
             "node_name",
+            "daemonset_node_name",
             "pod_uid",
             "pod_name",
             "pod_namespace",

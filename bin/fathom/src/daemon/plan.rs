@@ -9,6 +9,7 @@ use testkit::Place;
 
 use crate::args::{Agent, Command, Flows, Process, address};
 use crate::failure::Failure;
+use crate::serving::{port_clash, profiling};
 use crate::settings::Told;
 
 /// The whole of it.
@@ -35,15 +36,19 @@ pub(crate) struct Plan {
 impl Plan {
     /// Decides, or tells what contradicts.
     pub(crate) fn new(told: Told) -> Result<Self, Failure> {
-        match told.command {
-            Command::Flows(flows) => Self::of_flows(*flows),
+        let plan = match told.command {
+            Command::Flows(flows) => Self::of_flows(*flows, told.unused),
             Command::Agent(agent) if told.systems.is_empty() => Err(nothing_to_run(&agent)),
             Command::Agent(agent) => Self::of_agent(agent, told.flows, told.unused),
             _ => Err(Failure::bug(anyhow!("only flows and agent are daemons"))),
+        }?;
+        match port_clash(plan.listen, plan.shared()) {
+            Some(clash) => Err(Failure::usage(anyhow!(clash))),
+            None => Ok(plan),
         }
     }
 
-    fn of_flows(flows: Flows) -> Result<Self, Failure> {
+    fn of_flows(flows: Flows, unused: Vec<String>) -> Result<Self, Failure> {
         let Flows { settings, process, .. } = flows;
         Ok(Self {
             process,
@@ -51,7 +56,7 @@ impl Plan {
             deadline: settings.shutdown_deadline,
             flows: Config::new(settings)?,
             alone: true,
-            unused: Vec::new(),
+            unused,
             place: None,
             lifetime: None,
         })
@@ -79,9 +84,7 @@ impl Plan {
 
     /// Where profiles are served, if they are.
     pub(crate) fn profiling(&self) -> Option<SocketAddr> {
-        let shared = self.shared();
-        let address = SocketAddr::new(shared.profiling_listen, shared.profiling_port);
-        shared.enable_profiling.then_some(address)
+        profiling(self.shared())
     }
 
     /// Settings of the process that another plan has otherwise and that are fixed while it

@@ -22,8 +22,9 @@ pub(super) fn types(root: &Path) -> Finding {
     if host::has_btf(root) {
         return Finding::ok(CHECK, "the kernel describes its types");
     }
-    let remedy = "mount /sys, or run a kernel built with CONFIG_DEBUG_INFO_BTF";
-    Finding::missing(CHECK, "no /sys/kernel/btf/vmlinux", remedy)
+    let lost = "bytes of datagrams that are segmented at the port of a tunnel can't be told exactly; all else is counted";
+    Finding::degraded(CHECK, "no /sys/kernel/btf/vmlinux", lost)
+        .with_remedy("mount /sys, or run a kernel built with CONFIG_DEBUG_INFO_BTF")
 }
 
 /// Whether capabilities are what they seem.

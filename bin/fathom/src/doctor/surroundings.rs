@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use net_sys::host::{self, Bpffs, CgroupHierarchy};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
@@ -31,6 +32,10 @@ fn judge_pins(directory: &Path, at: &Path, there: Bpffs) -> Finding {
     let (wanted, place) = (directory.display(), at.display());
     let user = rustix::process::geteuid().as_raw();
     match there {
+        Bpffs::Directory { .. } if is_read_only(at) => {
+            let remedy = "remount it by `mount -o remount,rw`, or use --no-pin and lose counts at each restart";
+            Finding::missing(PINS, format!("the BPF file system at {place} is read-only"), remedy)
+        }
         Bpffs::Directory { .. } if at != directory => {
             Finding::ok(PINS, format!("{wanted} will be made on the BPF file system at {place}"))
         }
@@ -47,6 +52,11 @@ fn judge_pins(directory: &Path, at: &Path, there: Bpffs) -> Finding {
         }
         _ => Finding::missing(PINS, format!("{wanted} is not on a BPF file system"), MOUNT),
     }
+}
+
+/// A file system that can't tell is found out when something is written to it.
+fn is_read_only(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|told| told.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
 /// Whether the clock follows others.

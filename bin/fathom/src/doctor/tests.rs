@@ -1,6 +1,7 @@
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use testkit::FakeRoot;
 
 use super::finding::{Finding, State};
@@ -23,7 +24,7 @@ fn a_kernel_before_5_10_is_missing() {
 
 #[test]
 fn types_are_looked_up_below_the_root() {
-    assert_eq!(kernel::types(root(&[]).path()).state, State::Missing);
+    assert_eq!(kernel::types(root(&[]).path()).state, State::Degraded);
     assert_eq!(kernel::types(root(&[("sys/kernel/btf/vmlinux", "x")]).path()).state, State::Ok);
 }
 
@@ -99,6 +100,33 @@ fn a_pin_directory_off_bpffs_is_missing() {
     for directory in [tree.path().to_owned(), tree.path().join("not/there")] {
         assert_eq!(surroundings::pins(&directory).state, State::Missing, "{directory:?}");
     }
+}
+
+/// A BPF file system of its own, for as long as a test runs.
+struct Mount(tempfile::TempDir);
+
+impl Mount {
+    fn read_only() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        mount("bpf", folder.path(), "bpf", MountFlags::RDONLY, c"mode=0700").unwrap();
+        Self(folder)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        unmount(self.0.path(), UnmountFlags::DETACH).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "root: mounts a bpffs"]
+fn a_bpffs_that_is_mounted_read_only_is_missing_and_has_its_remedy() {
+    let mount = Mount::read_only();
+    let finding = surroundings::pins(&mount.0.path().join("fathom/flows"));
+    assert_eq!(finding.state, State::Missing, "{finding:?}");
+    assert!(finding.found.contains("read-only"), "{finding:?}");
+    assert!(finding.remedy.unwrap().contains("remount"), "{finding:?}");
 }
 
 #[test]

@@ -164,6 +164,25 @@ fn detaching_what_is_not_there_is_done_at_once() {
 }
 
 #[test]
+#[ignore = "root: becomes another user"]
+fn pins_that_may_not_be_read_exit_with_77_and_say_who_may() {
+    let nobody = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", PROGRAM];
+    let folder = tempfile::tempdir().unwrap();
+    let pins = folder.path().join("shut/flows");
+    std::fs::create_dir_all(&pins).unwrap();
+    let shut = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(folder.path().join("shut"), shut).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    for action in ["status", "detach"] {
+        let asked = ["flows", action, "--bpf-pin-dir", pins.to_str().unwrap()];
+        let ended = quiet(Command::new("setpriv").args(nobody).args(asked)).run(PATIENCE).unwrap();
+        assert_eq!(ended.status.code(), Some(77), "{action}: {}", ended.stderr);
+        assert!(ended.stderr.contains("run as root"), "{action}: {}", ended.stderr);
+    }
+}
+
+#[test]
 #[ignore = "root: needs network namespaces and BPF"]
 fn one_shot_listens_only_when_asked_to() {
     let (lab, setup) = (lab(), Setup::new());

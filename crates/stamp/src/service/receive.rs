@@ -11,11 +11,12 @@ use crate::error::Error;
 use crate::socket::{Datagram, Notice, Socket, Told};
 
 impl Service {
-    /// Reads all sockets empty: first what is said of packets that were sent.
+    /// Reads all sockets empty: before each packet what is said of those that were sent, so
+    /// that a reply finds the better time of its request.
     pub(super) fn read_all(&mut self, buffer: &mut [u8]) -> Result<(), Error> {
         for at in 0..self.sockets.len() {
-            self.read_notices(at)?;
             for _ in 0..AT_ONCE {
+                self.read_notices(at)?;
                 let received = receive(&self.sockets[at], buffer)?;
                 let Some(datagram) = received else { break };
                 self.handle(at, &datagram, &buffer[..datagram.len]);

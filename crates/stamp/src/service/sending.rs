@@ -42,7 +42,7 @@ pub(crate) struct Plan {
     pub(crate) samples: Option<Samples>,
     /// Packets to each; 0 is without end.
     pub(crate) count: u32,
-    /// When to stop in any case.
+    /// When to send nothing more.
     pub(crate) end: Option<MonoTime>,
     /// DSCP and ECN of requests.
     pub(crate) traffic_class: u8,
@@ -77,19 +77,20 @@ impl Sending {
     /// When something has to be done.
     pub(super) fn next(&self) -> Option<MonoTime> {
         let timeouts = self.targets.iter().filter_map(|target| target.sender.poll_timeout());
-        timeouts.chain(self.timetable.next()).chain(self.plan.end).min()
+        let due = self.timetable.next().map(|due| self.plan.end.map_or(due, |end| due.min(end)));
+        timeouts.chain(due).min()
     }
 
     /// True when nothing is left to send or to wait for.
-    pub(super) fn is_over(&self, now: MonoTime) -> bool {
-        let idle = || {
-            self.timetable.next().is_none()
-                && self.targets.iter().all(|target| target.sender.ledger().open().is_empty())
-        };
-        self.plan.end.is_some_and(|end| now >= end) || idle()
+    pub(super) fn is_over(&self) -> bool {
+        let is_settled = |target: &Target| target.sender.ledger().open().is_empty();
+        self.timetable.next().is_none() && self.targets.iter().all(is_settled)
     }
 
     pub(super) fn send_due(&mut self, clock: &HostClock, sockets: &mut [Socket]) {
+        if self.plan.end.is_some_and(|end| clock.now().mono >= end) {
+            self.stop();
+        }
         while let Some((target, missed)) = self.timetable.take(clock.now().mono) {
             self.targets[target].overruns += missed;
             self.send(target, clock, sockets);
@@ -196,6 +197,11 @@ impl Sending {
         for (file, target) in self.plan.files.iter().zip(&self.targets) {
             file.update(target.tally.bins.as_ref());
         }
+    }
+
+    /// Sends nothing more.
+    pub(super) fn stop(&mut self) {
+        (0..self.targets.len()).for_each(|target| self.timetable.remove(target));
     }
 
     pub(super) fn finish(&mut self) {

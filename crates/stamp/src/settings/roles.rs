@@ -8,6 +8,7 @@ use super::{Reflect, Send, expand};
 
 /// Settings of `fathom stamp run`.
 #[derive(Debug, Clone, Args)]
+#[group(skip)]
 pub struct Run {
     /// A reflector: the arguments of `fathom stamp reflect`, in one word of the shell
     #[arg(long, value_name = "ARGS")]

@@ -111,3 +111,19 @@ fn a_port_has_one_owner() {
     let second = Socket::bind(false, first.port(), None, 255).unwrap_err();
     assert_eq!(second.kind(), std::io::ErrorKind::AddrInUse);
 }
+
+#[test]
+fn an_error_of_one_peer_is_not_taken_for_that_of_another() {
+    let (open, mut sending) =
+        (Socket::bind(false, 0, None, 255).unwrap(), Socket::bind(false, 0, None, 255).unwrap());
+    let closed = {
+        let unused = Socket::bind(false, 0, None, 255).unwrap();
+        SocketAddr::new(loopback(false), unused.port())
+    };
+    let there = SocketAddr::new(loopback(false), open.port());
+    for _ in 0..20 {
+        sending.send(&[0; 44], &to(closed)).unwrap();
+        sending.send(&[1; 44], &to(there)).unwrap();
+        assert_eq!(received(&open).1, [1; 44]);
+    }
+}
