@@ -67,12 +67,14 @@ test-unit: setup-build ## run the tests that need no rights
 	cargo build --workspace --bins --tests --locked --profile $(PROFILE)
 	cargo test --workspace --locked --profile $(PROFILE) --no-fail-fast
 
-# Tests of the whole program need the program and a collector to push to. One ignored test
+# Tests of the whole program need the program, a collector to push to and a peer to measure with
+# (after the rest: two builds at once would only wait for each other). One ignored test
 # is the inner half of another, which starts it with what it needs.
 test-all: setup-test ## run all tests; cargo builds as you, tests run as root
 	@$(AS_ROOT) scripts/mount-bpffs.sh
 	scripts/collector.sh >/dev/null & collector=$$!; \
 		cargo build --workspace --bins --tests --locked --profile $(PROFILE) && wait $$collector
+	scripts/stamp-suite.sh >/dev/null
 	scripts/cargo-as-root.sh test --workspace --locked --profile $(PROFILE) --no-fail-fast -- \
 		--include-ignored --skip pushes_once_with_the_authorities_of_the_system
 

@@ -20,3 +20,4 @@ pub mod kernel;
 pub mod laws;
 pub mod measure;
 pub mod site;
+pub mod stamp;

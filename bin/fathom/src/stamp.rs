@@ -130,6 +130,8 @@ fn prepare(
     let registry = Registry::new(version::build());
     let system = System::new(senders, reflectors)?.exposed_in(&registry)?;
     let bound = Listener::bind(listen, process.web_config_file.clone(), &registry);
+    let listen = bound.as_ref().ok().and_then(Listener::address).map(tracing::field::display);
+    tracing::info!(event = "stamp.start", listen, ports = ?system.ports(), "Sockets are bound");
     match bound {
         Err(failure) if is_asked_for => return Err(failure),
         Err(failure) => {

@@ -8,6 +8,7 @@ mod receive;
 mod reflecting;
 mod sending;
 
+use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -104,6 +105,12 @@ impl Service {
     /// The roles of Session-Reflector.
     pub(crate) fn reflectors(&self) -> &[Reflecting] {
         &self.reflectors
+    }
+
+    /// The UDP ports in use.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        let ports: BTreeSet<u16> = self.sockets.iter().map(Socket::port).collect();
+        ports.into_iter().collect()
     }
 
     /// This host's clocks.

@@ -74,6 +74,11 @@ impl System {
         api::routes(self.service.controls())
     }
 
+    /// The UDP ports in use.
+    pub fn ports(&self) -> Vec<u16> {
+        self.service.ports()
+    }
+
     /// Controls that work from any thread.
     pub fn controls(&self) -> Controls {
         self.service.controls()
