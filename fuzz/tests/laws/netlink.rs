@@ -100,6 +100,8 @@ struct Device {
     controller: Option<u32>,
     kind: Option<String>,
     packets: Option<u64>,
+    address: Vec<u8>,
+    xdp: bool,
 }
 
 fn link_slowly(body: &[u8]) -> Option<Device> {
@@ -107,6 +109,7 @@ fn link_slowly(body: &[u8]) -> Option<Device> {
     let mut device = Device { index: number(&header[4..])?, ..Device::default() };
     for (kind, value) in taken_apart(attributes)? {
         match kind {
+            1 => device.address = value.to_vec(),
             3 => device.name = text(value),
             4 => device.mtu = Some(number(value)?),
             5 => device.peer = Some(number(value)?).filter(|index| *index != 0),
@@ -115,6 +118,10 @@ fn link_slowly(body: &[u8]) -> Option<Device> {
             23 => {
                 let counters = value.get(..24 * 8)?;
                 device.packets = counters.first_chunk().map(|o| u64::from_ne_bytes(*o));
+            }
+            43 => {
+                let mode = first(value, 2)?.and_then(<[u8]>::first);
+                device.xdp = mode.is_some_and(|mode| *mode != 0);
             }
             37 => device.namespace = Some(number(value)?.cast_signed()).filter(|id| *id >= 0),
             _ => {}
@@ -126,7 +133,7 @@ fn link_slowly(body: &[u8]) -> Option<Device> {
 
 #[test]
 fn links_are_read_like_attribute_by_attribute() {
-    hold(body(16, &[3, 3, 4, 5, 10, 18, 23, 37, 1, 900]), |body| {
+    hold(body(16, &[3, 3, 4, 5, 10, 18, 23, 37, 43, 1, 900]), |body| {
         let read = Link::from_body(&body).ok().map(|link| Device {
             index: link.ifindex,
             name: link.name,
@@ -136,6 +143,8 @@ fn links_are_read_like_attribute_by_attribute() {
             controller: link.controller_ifindex,
             kind: link.kind,
             packets: link.counters.map(|counters| counters.rx_packets),
+            address: link.address,
+            xdp: link.xdp,
         });
         assert_eq!(read, link_slowly(&body));
     });
