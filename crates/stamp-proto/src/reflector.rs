@@ -250,8 +250,9 @@ impl Reflector {
     fn enter(&mut self, accepted: &Accepted<'_>) -> Result<(SessionKey, Option<Session>), Refusal> {
         let Accepted { arrival, request, mode, light, .. } = *accepted;
         let ssid = if light { 0 } else { request.ssid.unwrap_or(0) };
-        let id =
-            SessionKey::new(arrival, ssid, arrival.payload.get(mode.base_len()..).unwrap_or(&[]));
+        // What a light peer pads with says nothing.
+        let area = arrival.payload.get(mode.base_len()..).filter(|_| !light).unwrap_or(&[]);
+        let id = SessionKey::new(arrival, ssid, area);
         if !self.policy.provisioned(&id) {
             return Err(Refusal::NotProvisioned);
         }

@@ -330,6 +330,18 @@ fn a_light_peer_may_pad_with_anything_but_a_time() {
 }
 
 #[test]
+fn what_a_light_peer_pads_with_is_no_member_link() {
+    let twamp_light = ["10.0.0.0/24".parse().unwrap()].into_iter().collect();
+    let numbering = Numbering::Stateful;
+    let mut reflector = Reflector::new(Policy { twamp_light, numbering, ..Policy::default() });
+    for member in [1, 2] {
+        let payload = with_tlvs(&[(Kind::MicroSessionId, &[0, member, 0, 0])]);
+        reflected(&mut reflector, &arrival(&payload)).unwrap();
+    }
+    assert_eq!(reflector.sessions().len(), 1);
+}
+
+#[test]
 fn padding_and_zeros_and_stray_octets_go_back_untouched() {
     let padded = with_tlvs(&[(Kind::ExtraPadding, &[7; 5])]);
     assert_eq!(answered(&mut open(), &padded), [(0, vec![7; 5])]);
