@@ -152,6 +152,14 @@ pub enum Problem {
     /// Two targets with one name.
     #[error("{0} is named twice; each target once")]
     Twice(String),
+    /// Two targets that are one: their replies could not be told apart.
+    #[error("{first} and {second} are one address, asked from one port; leave one out")]
+    OneAddress {
+        /// The one.
+        first: String,
+        /// The other.
+        second: String,
+    },
     /// A payload that is too short or too long.
     #[error("--size must be {least} to {most} octets with these extensions")]
     Size {

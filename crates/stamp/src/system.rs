@@ -55,7 +55,9 @@ impl System {
         let reflectors = reflectors?;
         let senders: Result<Vec<_>, _> =
             senders.iter().map(|settings| send::prepare(settings, &clock, &mut ports)).collect();
-        let service = Service::new(clock, ports.sockets, senders?, reflectors)?;
+        let senders = senders?;
+        send::tell_apart(&senders)?;
+        let service = Service::new(clock, ports.sockets, senders, reflectors)?;
         Ok(Self { service, outlet: Outlet::new() })
     }
 

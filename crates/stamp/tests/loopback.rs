@@ -313,6 +313,22 @@ fn what_is_not_there_is_named() {
 }
 
 #[test]
+fn two_targets_that_are_one_address_are_refused() {
+    let error = send("auto localhost 127.0.0.1 -s 0 -c 1").unwrap_err();
+    assert!(error.to_string().contains("one address"), "{error}");
+    assert_eq!(error.exit(), Exit::Usage);
+    let refused = free_ports().find_map(|port| {
+        let line = format!("auto 127.0.0.1 -s {port} -c 1");
+        let settings = parse::<SendLine>(&line).unwrap().settings;
+        let told = System::new(&[settings.clone(), settings], &[]).err()?;
+        (told.exit() == Exit::Usage).then(|| told.to_string())
+    });
+    assert!(refused.unwrap().contains("one address"));
+    let apart = parse::<SendLine>("auto 127.0.0.1 -s 0 -c 1").unwrap().settings;
+    assert!(System::new(&[apart.clone(), apart], &[]).is_ok(), "each has a port of its own");
+}
+
+#[test]
 fn a_payload_has_the_size_that_was_asked_for() {
     let (_folder, key) = key_file(b"a key that both ends have");
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -74,6 +74,14 @@ impl Sending {
         Self { targets, by_address, timetable, sockets, plan, payload: Vec::new() }
     }
 
+    /// A target of both that is asked from one port: its replies could not be told apart.
+    pub(crate) fn shared_with(&self, other: &Self) -> Option<&str> {
+        let on_one_socket = self.sockets.iter().any(|(socket, _)| other.uses(*socket));
+        let mut own = self.targets.iter().filter(|_| on_one_socket);
+        let shared = own.find(|target| other.by_address.contains_key(&key(target.address)));
+        shared.map(|target| target.name.as_str())
+    }
+
     /// When something has to be done.
     pub(super) fn next(&self) -> Option<MonoTime> {
         let timeouts = self.targets.iter().filter_map(|target| target.sender.poll_timeout());
@@ -101,16 +109,10 @@ impl Sending {
         }
     }
 
+    /// A request that no socket takes is lost like one that the network drops.
     fn send(&mut self, at: usize, clock: &HostClock, all: &mut [Socket]) {
         let Self { targets, payload, plan, sockets, .. } = self;
         let target = &mut targets[at];
-        let mut own = sockets.iter_mut();
-        let Some((socket, awaited)) =
-            own.find(|(socket, _)| all[*socket].serves(target.address.ip()))
-        else {
-            target.handle_send_error(nix::errno::Errno::EAFNOSUPPORT as i32);
-            return;
-        };
         let traffic_class = plan.traffic_class;
         let leave = Leave { destination: target.address, source: None, ifindex: 0, traffic_class };
         let ahead_s = match plan.format {
@@ -121,6 +123,13 @@ impl Sending {
         target.begin(now.mono);
         let sequence =
             target.sender.request(now, ahead_s, clock.error_estimate(plan.format), payload);
+        let mut own = sockets.iter_mut();
+        let Some((socket, awaited)) =
+            own.find(|(socket, _)| all[*socket].serves(target.address.ip()))
+        else {
+            target.handle_send_error(nix::errno::Errno::ENETUNREACH as i32);
+            return;
+        };
         match all[*socket].send(payload, &leave) {
             Ok(count) => awaited.push(count, Sent { target: at, sequence, at: now }),
             Err(error) => target.handle_send_error(error.raw_os_error().unwrap_or_default()),

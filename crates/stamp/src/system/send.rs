@@ -51,6 +51,17 @@ pub(super) fn prepare(
     Ok(Sending::new(targets, timetable, plan, &sockets))
 }
 
+/// Refuses two senders that ask one address from one port.
+pub(super) fn tell_apart(senders: &[Sending]) -> Result<(), Error> {
+    for (n, sending) in senders.iter().enumerate() {
+        if let Some(name) = senders[..n].iter().find_map(|first| sending.shared_with(first)) {
+            let (first, second) = (name.to_owned(), name.to_owned());
+            return Err(Error::Settings(vec![Problem::OneAddress { first, second }]));
+        }
+    }
+    Ok(())
+}
+
 fn targets(
     settings: &Send,
     keys: &Keys,
@@ -64,7 +75,14 @@ fn targets(
         let bins = bins(&settings.common)?;
         Ok(Target::new(named.name(), address, Sender::new(session), Tally::new(bins)))
     };
-    settings.targets.iter().map(target).collect()
+    let targets: Vec<Target> = settings.targets.iter().map(target).collect::<Result<_, Error>>()?;
+    for (n, target) in targets.iter().enumerate() {
+        if let Some(first) = targets[..n].iter().find(|first| first.address == target.address) {
+            let (first, second) = (first.name.clone(), target.name.clone());
+            return Err(Error::Settings(vec![Problem::OneAddress { first, second }]));
+        }
+    }
+    Ok(targets)
 }
 
 /// Everything that is wrong with the settings, or how many requests are remembered.
