@@ -30,6 +30,13 @@ impl WallTime {
     }
 }
 
+/// Whether two clocks are apart by what TAI and UTC are, were or will soon be apart: a
+/// whole number of seconds from 30 to 45, give or take half of one.
+pub const fn looks_like_tai(apart_ns: i64) -> bool {
+    let seconds = (apart_ns.unsigned_abs() + 500_000_000) / 1_000_000_000;
+    30 <= seconds && seconds <= 45
+}
+
 /// Nanoseconds since the machine was started, never set and never going back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct MonoTime(i64);
@@ -53,5 +60,20 @@ impl MonoTime {
     /// Nanoseconds from `earlier` to this time, negative when it is the later one.
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::looks_like_tai;
+
+    #[test]
+    fn offsets_of_whole_leap_seconds_are_suspect() {
+        let cases =
+            [(37.0, true), (-37.3, true), (29.4, false), (45.4, true), (45.6, false), (0.0, false)];
+        for (seconds, expected) in cases {
+            assert_eq!(looks_like_tai((seconds * 1e9) as i64), expected, "{seconds}");
+        }
+        assert!(!looks_like_tai(i64::MIN));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use stamp_proto::auth::{HMAC_LEN, Key};
-use stamp_proto::clock::WallTime;
+use stamp_proto::clock::{WallTime, looks_like_tai};
 use stamp_proto::packet::{Mode, Reply, Request, Shape};
 
 use fields::{Derived, Estimate, Extension, Fields, Time};
@@ -164,7 +164,7 @@ fn findings(mode: Mode, payload: &[u8], is_reply: bool, fields: &Fields) -> Vec<
     [
         (invalid, "invalid_error_estimate"),
         (times.into_iter().flatten().any(Time::is_none), "invalid_timestamp"),
-        (apart.is_some_and(is_leap_seconds), "timescale"),
+        (apart.is_some_and(looks_like_tai), "timescale"),
         (!is_reply && Shape::of(mode, payload) != Shape::Request, "mbz_not_zero"),
         (fields.hmac_valid == Some(false), "hmac_invalid"),
         (fields.tlv_hmac_valid == Some(false), "tlv_hmac_invalid"),
@@ -173,12 +173,6 @@ fn findings(mode: Mode, payload: &[u8], is_reply: bool, fields: &Fields) -> Vec<
     .into_iter()
     .filter_map(|(found, name)| found.then_some(name))
     .collect()
-}
-
-/// Whether times are apart by what TAI and UTC are or were apart.
-fn is_leap_seconds(ns: i64) -> bool {
-    let seconds = (ns.unsigned_abs() + 500_000_000) / 1_000_000_000;
-    (30..=45).contains(&seconds)
 }
 
 impl fmt::Display for Decoded {

@@ -32,9 +32,6 @@ pub enum Refused {
     /// Not a DSCP with an ECN.
     #[error("must be DSCP, or DSCP,ECN, with a DSCP up to 63 and an ECN up to 3")]
     ClassOfService,
-    /// Not a listener.
-    #[error("must be ADDRESS:PORT such as 0.0.0.0:8080, or off")]
-    Listen,
 }
 
 /// Seconds as a decimal number, or any length of time with a unit.

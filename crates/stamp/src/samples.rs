@@ -10,7 +10,6 @@ use stamp_proto::loss::Outcome;
 use stamp_proto::sender::{OneWay, Sample};
 
 use crate::error::Error;
-use crate::tally::Tally;
 
 /// Where lines go.
 pub(crate) struct Samples {
@@ -30,13 +29,7 @@ impl Samples {
         Ok(Self { path: path.to_owned(), out: BufWriter::new(out), failed: false })
     }
 
-    pub(crate) fn write(
-        &mut self,
-        target: &str,
-        _tally: &Tally,
-        sample: &Sample,
-        one_ways: &[OneWay; 2],
-    ) {
+    pub(crate) fn write(&mut self, target: &str, sample: &Sample, one_ways: &[OneWay; 2]) {
         let line = Line::of(target, sample, one_ways);
         let written = serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from);
         let written = written.and_then(|()| self.out.write_all(b"\n"));

@@ -5,7 +5,6 @@
 mod expand;
 mod roles;
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -296,11 +295,8 @@ impl Target {
     /// What the target is called.
     pub fn name(&self) -> String {
         match self {
+            Self::Address { address, device: Some(device) } => format!("{address}%{device}"),
             Self::Address { address, device: None } => address.to_string(),
-            Self::Address { address: IpAddr::V6(address), device: Some(device) } => {
-                format!("{address}%{device}")
-            }
-            Self::Address { address, .. } => address.to_string(),
             Self::Name(name) => name.clone(),
         }
     }

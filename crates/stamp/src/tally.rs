@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stamp_proto::clock::MonoTime;
+use stamp_proto::clock::{MonoTime, looks_like_tai};
 use stamp_proto::loss::{Direction, Outcome};
 use stamp_proto::offset::{Estimator, Offset, Ppb};
 use stamp_proto::sender::{Fault, LocalClock, OneWay, Sample};
@@ -175,36 +175,15 @@ impl Tally {
     }
 }
 
-/// Whether an offset is a whole number of seconds that TAI and UTC were or will be apart.
-fn looks_like_tai(offset_ns: i64) -> bool {
-    let seconds = (offset_ns.unsigned_abs() + NS_PER_S / 2) / NS_PER_S;
-    (30..=45).contains(&seconds)
-}
-
 /// From a microsecond to seconds, three to a decade.
 const BUCKETS: &[f64] = &[
     1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2,
     5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
 ];
 
-const NS_PER_S: u64 = 1_000_000_000;
 const WINDOW_NS: i64 = 60_000_000_000;
 const CUT_NS: i64 = 1;
 
 /// How fast two clocks that are kept right can drift apart, and two that are not.
 const SYNCHRONIZED_PPB: Ppb = 15_000;
 const FREE_PPB: Ppb = 200_000;
-
-#[cfg(test)]
-mod tests {
-    use super::looks_like_tai;
-
-    #[test]
-    fn offsets_of_whole_leap_seconds_are_suspect() {
-        for (seconds, expected) in
-            [(37.0, true), (-37.3, true), (29.4, false), (45.4, true), (45.6, false), (0.0, false)]
-        {
-            assert_eq!(looks_like_tai((seconds * 1e9) as i64), expected, "{seconds}");
-        }
-    }
-}

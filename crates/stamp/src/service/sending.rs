@@ -179,7 +179,7 @@ impl Sending {
         if let Ok((sample, one_ways)) = target.handle_reply(packet.payload, &packet.arrival, local)
             && let Some(samples) = &mut self.plan.samples
         {
-            samples.write(&target.name, &target.tally, &sample, &one_ways);
+            samples.write(&target.name, &sample, &one_ways);
         }
         true
     }
