@@ -187,3 +187,49 @@ const CUT_NS: i64 = 1;
 /// How fast two clocks that are kept right can drift apart, and two that are not.
 const SYNCHRONIZED_PPB: Ppb = 15_000;
 const FREE_PPB: Ppb = 200_000;
+
+#[cfg(test)]
+mod tests {
+    use stamp_proto::clock::WallTime;
+    use stamp_proto::estimate::ErrorEstimate;
+    use stamp_proto::sender::Moment;
+
+    use super::*;
+
+    #[test]
+    fn only_the_first_reply_in_time_enters_the_statistics() {
+        let local = LocalClock { synchronized: false, error_ns: None, leaping: false };
+        let mut tally = Tally::new(None);
+        for outcome in [Outcome::First, Outcome::Late, Outcome::Duplicate] {
+            tally.record(&sample(outcome), local);
+        }
+        let ways = tally.ways.each_ref();
+        assert_eq!(tally.roundtrip.exact.count(), 1);
+        assert_eq!(tally.roundtrip_gross.exact.count(), 1);
+        assert_eq!(tally.residence.exact.count(), 1);
+        assert_eq!(ways.map(|way| way.raw.count()), [1, 1]);
+        assert_eq!(tally.last.map(|last| last.outcome), Some(Outcome::First));
+    }
+
+    fn sample(outcome: Outcome) -> Sample {
+        let at = |ns| Moment { wall: WallTime::from_ns(ns), mono: MonoTime::from_ns(ns), epoch: 0 };
+        Sample {
+            sequence: 0,
+            reflector_sequence: 0,
+            outcome,
+            t1: at(1_000),
+            stamped: true,
+            t2: Some(WallTime::from_ns(2_000)),
+            t3: Some(WallTime::from_ns(2_500)),
+            t4: at(4_000),
+            roundtrip_gross_ns: 3_000,
+            residence_ns: Some(500),
+            roundtrip_ns: Some(2_500),
+            fault: None,
+            error_estimate: ErrorEstimate::from_bits(1),
+            ttl_forward: None,
+            ttl_reverse: None,
+            traffic_class: 0,
+        }
+    }
+}
