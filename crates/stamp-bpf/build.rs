@@ -1,5 +1,7 @@
 //! Compiles the kernel programs.
 
 fn main() {
-    bpf_build::skeleton("src/bpf/stamp.bpf.c").expect("the kernel programs compile");
+    for source in ["src/bpf/stamp.bpf.c", "src/bpf/stamp_xdp.bpf.c"] {
+        bpf_build::skeleton(source).expect("the kernel programs compile");
+    }
 }

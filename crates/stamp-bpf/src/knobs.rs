@@ -21,6 +21,7 @@ pub struct Skew {
 #[derive(Debug, Clone)]
 pub struct Knobs {
     config: Config,
+    xdp: bool,
 }
 
 impl Knobs {
@@ -46,7 +47,21 @@ impl Knobs {
             keys_by_ssid: u8::from(!policy.keys.by_ssid.is_empty()),
             ..Config::default()
         };
-        Self { config }
+        Self { config, xdp: false }
+    }
+
+    /// The same, ringing for each request that is answered, or not.
+    #[must_use]
+    pub const fn watched(mut self, on: bool) -> Self {
+        self.config.watched = on as u8;
+        self
+    }
+
+    /// The same, with the program in front of tc loaded as well, or not.
+    #[must_use]
+    pub const fn xdp(mut self, on: bool) -> Self {
+        self.xdp = on;
+        self
     }
 
     /// The same with a wrong clock.
@@ -60,6 +75,10 @@ impl Knobs {
 
     pub(crate) const fn config(&self) -> Config {
         self.config
+    }
+
+    pub(crate) const fn wants_xdp(&self) -> bool {
+        self.xdp
     }
 }
 

@@ -1,15 +1,25 @@
 //! The programs, loaded onto given tables.
 
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use libbpf_rs::ProgramMut;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{OpenObject, ProgramMut};
+use stamp_proto::clock::MonoTime;
+use stamp_proto::reflector::SessionKey;
+use stamp_proto::timestamp::Timestamp;
 
 use crate::error::{Error, Step};
 use crate::knobs::Knobs;
-use crate::skel::{OpenStampSkel, StampSkelBuilder};
+use crate::layout::{
+    ENTERED_NUMBERED, ENTERED_REPLAY, EntryRecord, Record as _, XdpConfig, last_reply,
+    session_record_key,
+};
+use crate::skel::StampSkelBuilder;
 use crate::tables::Tables;
+use crate::testrun::{self, Frame};
+use crate::xdp_skel::StampXdpSkelBuilder;
 
 /// How the frames of a device start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +37,8 @@ pub struct Program {
     ingress_l3: OwnedFd,
     egress: OwnedFd,
     egress_l3: OwnedFd,
+    enter: OwnedFd,
+    xdp: Option<OwnedFd>,
 }
 
 impl Program {
@@ -36,17 +48,21 @@ impl Program {
     ///
     /// When the kernel refuses them.
     pub fn load(tables: &Tables, knobs: &Knobs) -> Result<Self, Error> {
+        let failed = || Error::libbpf(Step::Load, "stamp");
         let mut object = MaybeUninit::uninit();
-        let mut open = open(&mut object, tables)?;
+        let mut open = StampSkelBuilder::default().open(&mut object).map_err(failed())?;
+        tables.maps.lend(open.open_object_mut()).map_err(failed())?;
         if let Some(rodata) = open.maps.rodata_data.as_deref_mut() {
             rodata.cfg = knobs.config();
         }
-        let skel = open.load().map_err(Error::libbpf(Step::Load, "stamp"))?;
+        let skel = open.load().map_err(failed())?;
         Ok(Self {
             ingress: own_fd(&skel.progs.stamp_ingress)?,
             ingress_l3: own_fd(&skel.progs.stamp_ingress_l3)?,
             egress: own_fd(&skel.progs.stamp_egress)?,
             egress_l3: own_fd(&skel.progs.stamp_egress_l3)?,
+            enter: own_fd(&skel.progs.stamp_enter)?,
+            xdp: knobs.wants_xdp().then(|| load_xdp(tables, knobs)).transpose()?,
         })
     }
 
@@ -65,20 +81,101 @@ impl Program {
             LinkLayer::None => self.egress_l3.as_fd(),
         }
     }
+
+    /// What is attached in front of tc, as an XDP program; only with [`Knobs::xdp`]. It
+    /// takes kernel 5.18, and answers what needs nothing special; the rest goes on to
+    /// the ingress program, which is to be attached as well.
+    pub fn xdp(&self) -> Option<BorrowedFd<'_>> {
+        self.xdp.as_ref().map(OwnedFd::as_fd)
+    }
+
+    /// Counts a request that user space is about to answer in its session, which may
+    /// begin with it: in one step, whatever packets of the session meet the programs
+    /// meanwhile. `sequence` and `sent` are the request's, `now` is when it came;
+    /// `numbered` says whether its reply is to have a number of the session.
+    ///
+    /// With a number goes that T3 of the reply, which the egress program writes, is
+    /// remembered for the Follow-Up of the next.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not run the program.
+    pub fn enter(
+        &self,
+        key: &SessionKey,
+        sequence: u32,
+        sent: Timestamp,
+        now: MonoTime,
+        numbered: bool,
+    ) -> Result<Entered, Error> {
+        let entry = EntryRecord {
+            key: session_record_key(key),
+            asked_sequence: sequence,
+            numbered: u32::from(numbered),
+            asked: sent.bits(),
+            now_ns: now.as_ns().cast_unsigned(),
+            ..EntryRecord::default()
+        };
+        let done = testrun::run(self.enter.as_fd(), &Frame::new(entry.octets()))?;
+        let entry = EntryRecord::from_octets(&done.octets).filter(|_| done.verdict == NEXT);
+        let broken = || Error::new(Step::TestRun, "stamp_enter", io::ErrorKind::InvalidData.into());
+        entry.as_ref().map(entered).ok_or_else(broken)
+    }
 }
 
-/// Opens the object with every map replaced by the given ones.
-fn open<'obj>(
-    object: &'obj mut MaybeUninit<OpenObject>,
-    tables: &Tables,
-) -> Result<OpenStampSkel<'obj>, Error> {
-    let mut open =
-        StampSkelBuilder::default().open(object).map_err(Error::libbpf(Step::Load, "stamp"))?;
-    tables.maps.lend(&mut open.maps).map_err(Error::libbpf(Step::Load, "stamp"))?;
-    Ok(open)
+/// What became of a request that was shown to the sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// It was here before, and is not to be answered.
+    Replay,
+    /// Its reply has its own number: none was asked for, or the table is full.
+    Stateless,
+    /// Its reply has a number of the session.
+    Numbered(Place),
+}
+
+/// The place of a reply in its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The reply's number.
+    pub sequence: u32,
+    /// Requests that arrived, this one included.
+    pub received: u64,
+    /// Replies that were numbered, this one included.
+    pub transmitted: u64,
+    /// Number and T3 of the reply before.
+    pub last_reply: Option<(u32, Timestamp)>,
+}
+
+fn entered(entry: &EntryRecord) -> Entered {
+    match entry.verdict {
+        ENTERED_REPLAY => Entered::Replay,
+        ENTERED_NUMBERED => Entered::Numbered(Place {
+            sequence: entry.sequence,
+            received: entry.received,
+            transmitted: entry.transmitted,
+            last_reply: last_reply(entry.answered_sequence, entry.answered),
+        }),
+        _ => Entered::Stateless,
+    }
+}
+
+fn load_xdp(tables: &Tables, knobs: &Knobs) -> Result<OwnedFd, Error> {
+    let failed = || Error::libbpf(Step::Load, "stamp_xdp");
+    let mut object = MaybeUninit::uninit();
+    let mut open = StampXdpSkelBuilder::default().open(&mut object).map_err(failed())?;
+    tables.maps.lend(open.open_object_mut()).map_err(failed())?;
+    let config = XdpConfig::from_octets(knobs.config().octets());
+    if let Some((rodata, config)) = open.maps.rodata_data.as_deref_mut().zip(config) {
+        rodata.cfg = config;
+    }
+    own_fd(&open.load().map_err(failed())?.progs.stamp_xdp)
 }
 
 /// A descriptor of its own, so that the skeleton can go.
 fn own_fd(program: &ProgramMut<'_>) -> Result<OwnedFd, Error> {
     program.as_fd().try_clone_to_owned().map_err(|source| Error::new(Step::Load, "stamp", source))
 }
+
+/// What a program answers that did what it was asked to.
+const NEXT: i32 = -1;

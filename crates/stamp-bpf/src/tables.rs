@@ -3,6 +3,7 @@
 mod create;
 mod peers;
 mod pins;
+mod ports;
 mod state;
 
 use std::collections::BTreeMap;
@@ -17,8 +18,7 @@ use stamp_proto::tlv::SyncSource;
 use crate::doorbell::Doorbell;
 use crate::error::{Error, Step};
 use crate::layout::{
-    self, ClockPage, ClockSlot, KeySlot, KeyStates, Local, LocalKey, PORT_BITS, ProvisionedKey,
-    Record,
+    self, ClockPage, ClockSlot, KeySlot, KeyStates, Local, LocalKey, ProvisionedKey, Record,
 };
 use crate::prefixes;
 use peers::REFLECTOR_KEYS;
@@ -26,6 +26,7 @@ use peers::REFLECTOR_KEYS;
 pub(crate) use create::Maps;
 pub use create::Sizes;
 pub use peers::{Peer, Slot, SlotAnswer, Window};
+pub use ports::PortUse;
 pub use state::{Event, SessionState, SlowKey, SlowRequest};
 
 /// What user space says of the clock, and for how long the programs may work on.
@@ -58,23 +59,9 @@ pub struct LocalAddress {
     pub member: Option<u16>,
     /// Whether the device is the loopback device.
     pub loopback: bool,
-}
-
-/// What a UDP port is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PortUse {
-    /// Requests to it are answered.
-    pub reflector: bool,
-    /// Requests of ours come from it.
-    pub sender: bool,
-    /// Reflectors are known to be behind it at other hosts.
-    pub known: bool,
-}
-
-impl PortUse {
-    fn bits(self) -> u64 {
-        u64::from(self.reflector) | u64::from(self.sender) << 1 | u64::from(self.known) << 2
-    }
+    /// Hardware address of the device; on one without, the program in front of tc
+    /// answers nothing.
+    pub mac: Option<[u8; 6]>,
 }
 
 /// All maps of the programs.
@@ -99,24 +86,6 @@ impl Tables {
         write(&self.maps.clock, "clock", &zero, page.octets())
     }
 
-    /// Says which ports are ours; all others are not.
-    ///
-    /// # Errors
-    ///
-    /// When the map can't be written.
-    pub fn set_ports(&self, ports: &BTreeMap<u16, PortUse>) -> Result<(), Error> {
-        let mut words = [0_u64; (1 << 16) * PORT_BITS / 64];
-        let per_word = 64 / PORT_BITS;
-        for (&port, of) in ports {
-            let port = usize::from(port);
-            words[port / per_word] |= of.bits() << (port % per_word * PORT_BITS);
-        }
-        for (index, word) in (0_u32..).zip(words) {
-            write(&self.maps.ports, "ports", &index.to_ne_bytes(), &word.to_ne_bytes())?;
-        }
-        Ok(())
-    }
-
     /// Says by which addresses we are called; by no others.
     ///
     /// # Errors
@@ -125,8 +94,12 @@ impl Tables {
     pub fn set_addresses(&self, addresses: &[LocalAddress]) -> Result<(), Error> {
         let rows = addresses.iter().map(|local| {
             let key = LocalKey { address: layout::address(local.address), ifindex: local.ifindex };
-            let flags = u16::from(local.loopback);
-            let value = Local { member: local.member.unwrap_or(0), flags };
+            let value = Local {
+                member: local.member.unwrap_or(0),
+                flags: u16::from(local.loopback) | u16::from(local.mac.is_some()) << 1,
+                mac: local.mac.unwrap_or_default(),
+                ..Local::default()
+            };
             (key.octets().to_vec(), value.octets().to_vec())
         });
         replace(&self.maps.addresses, "addresses", rows.collect())

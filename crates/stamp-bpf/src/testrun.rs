@@ -1,4 +1,4 @@
-//! Running a program by hand on given octets. For tests and benchmarks.
+//! Running a program by hand on given octets: to ask it something, to test it, to time it.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr;
@@ -33,7 +33,7 @@ pub struct Outcome {
     pub octets: Vec<u8>,
 }
 
-/// Runs `program` on `frame`.
+/// Runs a tc program on `frame`.
 ///
 /// # Errors
 ///
@@ -45,21 +45,38 @@ pub fn run(program: BorrowedFd<'_>, frame: &Frame<'_>) -> Result<Outcome, Error>
         gso_size: frame.gso_size,
         ..Context::default()
     };
-    let mut octets = vec![0; frame.octets.len()];
-    let len = |octets: &[u8]| u32::try_from(octets.len()).unwrap_or(u32::MAX);
+    run_with(program, frame.octets, Some(&context))
+}
+
+/// Runs an XDP program on a frame that seems to arrive on the loopback device.
+///
+/// # Errors
+///
+/// When the kernel refuses: too few or too many octets.
+pub fn run_xdp(program: BorrowedFd<'_>, octets: &[u8]) -> Result<Outcome, Error> {
+    run_with(program, octets, None)
+}
+
+fn run_with(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    context: Option<&Context>,
+) -> Result<Outcome, Error> {
+    let mut octets = vec![0; frame.len()];
+    let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     let mut options = libbpf_sys::bpf_test_run_opts {
         sz: size_of::<libbpf_sys::bpf_test_run_opts>() as libbpf_sys::size_t,
-        data_in: frame.octets.as_ptr().cast(),
-        data_size_in: len(frame.octets),
+        data_in: frame.as_ptr().cast(),
+        data_size_in: len,
         data_out: octets.as_mut_ptr().cast(),
-        data_size_out: len(&octets),
-        ctx_in: ptr::from_ref(&context).cast(),
-        ctx_size_in: size_of::<Context>() as u32,
+        data_size_out: len,
+        ctx_in: context.map_or(ptr::null(), |context| ptr::from_ref(context).cast()),
+        ctx_size_in: context.map_or(0, |_| size_of::<Context>() as u32),
         repeat: 1,
         ..Default::default()
     };
-    // SAFETY: `options`, both frames and the context it points to outlive the call, and
-    // the sizes beside the pointers are theirs.
+    // SAFETY: `options`, both frames and the context it may point to outlive the call,
+    // and the sizes beside the pointers are theirs.
     let result =
         unsafe { libbpf_sys::bpf_prog_test_run_opts(program.as_raw_fd(), &raw mut options) };
     if result != 0 {

@@ -46,9 +46,11 @@ enum stamp_event {
 	STAMP_SENT = 7,		   /* a request of ours got its T1 */
 	STAMP_RECEIVED = 8,	   /* a reply was written to its slot */
 	STAMP_UNSOLICITED = 9,	   /* a reply to no session of ours */
-	STAMP_LOST_EVENT = 10,	   /* the ring had no room */
+	STAMP_LOST_EVENT = 10,	   /* no room in the ring for what is nowhere else */
 	STAMP_UNSTAMPED = 11,	   /* a packet of user space kept its time */
-	STAMP_EVENTS = 12,
+	STAMP_XDP_REQUEST = 12,	   /* a request was answered or dropped in front of tc */
+	STAMP_XDP_REPLIED = 13,	   /* a reply was handed back in front of tc */
+	STAMP_EVENTS = 14,
 };
 
 /* Why a reply to one of our sessions does not count, in the order of user space. */
@@ -84,10 +86,13 @@ struct stamp_local_key {
 };
 
 #define STAMP_LOCAL_LOOPBACK 0x01 /* the loopback device */
+#define STAMP_LOCAL_MAC 0x02	  /* its hardware address is known */
 
 struct stamp_local {
 	__u16 member; /* number of the member link, 0: none (RFC 9534) */
 	__u16 flags;
+	__u8 mac[6];
+	__u8 pad[2];
 };
 
 /* What a prefix says of a source. The longest one decides. */
@@ -184,8 +189,34 @@ struct stamp_slow_key {
 };
 
 struct stamp_slow {
-	__s64 wall_ns; /* T2 */
-	__u64 mono_ns; /* CLOCK_MONOTONIC */
+	__s64 wall_ns;	/* T2 */
+	__u64 mono_ns;	/* CLOCK_MONOTONIC */
+	__u16 ssid;	/* of the session that numbers the reply, network order */
+	__u16 micro;	/* likewise */
+	__u32 numbered; /* 0: there is no such session */
+};
+
+enum stamp_entered {
+	STAMP_ENTERED_REPLAY = 0,
+	STAMP_ENTERED_STATELESS = 1, /* the reply has its request's number */
+	STAMP_ENTERED_NUMBERED = 2,
+};
+
+/* A request that user space is about to answer, and its place in its session. */
+struct stamp_entry {
+	__u8 header[16]; /* zero: what the kernel takes for that of a frame, and more */
+	struct stamp_session_key key;
+	__u32 asked_sequence; /* host order, as all that follows */
+	__u32 numbered;	      /* 1: the reply takes a number */
+	__u64 asked;	      /* T1 as on the wire */
+	__u64 now_ns;	      /* CLOCK_MONOTONIC */
+	__u32 verdict;	      /* enum stamp_entered, as all behind it an answer */
+	__u32 sequence;
+	__u64 received;
+	__u64 transmitted; /* this reply included */
+	__u64 answered;	   /* T3 of the reply before, 0: there was none */
+	__u32 answered_sequence;
+	__u32 pad;
 };
 
 /* The two states of SHA-256 behind the padded key. */
@@ -262,13 +293,26 @@ struct stamp_discards {
 	__u64 counts[16]; /* by enum stamp_discard; a power of two */
 };
 
-/* The doorbell. Extensions of the reply follow, which no slot has room for. */
-struct stamp_notice {
+/* What the ring carries; its first octet tells which of the two it is. */
+#define STAMP_NOTICE_REPLY 0
+#define STAMP_NOTICE_ANSWERED 1
+
+/* A reply to a request of ours. Its extensions follow, which no slot has room for. */
+struct stamp_reply_notice {
+	__u8 kind;
+	__u8 duplicate; /* 1: the slot had its reply already */
+	__u16 len;	/* of the extensions */
 	__u32 index;
 	__u32 sequence;
 	__u32 reflector_sequence;
-	__u16 duplicate; /* 1: the slot had its reply already */
-	__u16 len;	 /* of the extensions */
+};
+
+/* A request that was answered. */
+struct stamp_answered_notice {
+	__u8 kind;
+	__u8 pad[7];
+	__s64 near_end_ns; /* T2 - T1 */
+	struct stamp_session_key key;
 };
 
 #define STAMP_RING_BYTES (1024 * 1024)
@@ -291,11 +335,13 @@ struct stamp_config {
 	__u8 disclose;
 	__u8 provisioned;  /* 1: only sessions of the map are answered */
 	__u8 keys_by_ssid; /* 1: some sessions have keys of their own */
+	__u8 watched;	   /* 1: each request that is answered rings */
+	__u8 pad[7];
 };
 
 _Static_assert(sizeof(struct stamp_address) == 16, "ABI");
 _Static_assert(sizeof(struct stamp_local_key) == 20, "ABI");
-_Static_assert(sizeof(struct stamp_local) == 4, "ABI");
+_Static_assert(sizeof(struct stamp_local) == 12, "ABI");
 _Static_assert(sizeof(struct stamp_prefix) == 20, "ABI");
 _Static_assert(sizeof(struct stamp_clock_slot) == 40, "ABI");
 _Static_assert(sizeof(struct stamp_clock) == 96, "ABI");
@@ -304,13 +350,15 @@ _Static_assert(sizeof(struct stamp_session) == 80, "ABI");
 _Static_assert(sizeof(struct stamp_provisioned) == 40, "ABI");
 _Static_assert(sizeof(struct stamp_source) == 16, "ABI");
 _Static_assert(sizeof(struct stamp_slow_key) == 40, "ABI");
-_Static_assert(sizeof(struct stamp_slow) == 16, "ABI");
+_Static_assert(sizeof(struct stamp_slow) == 24, "ABI");
+_Static_assert(sizeof(struct stamp_entry) == 120, "ABI");
 _Static_assert(sizeof(struct stamp_keys) == 132, "ABI");
 _Static_assert(sizeof(struct stamp_peer_key) == 36, "ABI");
 _Static_assert(sizeof(struct stamp_peer) == 16, "ABI");
 _Static_assert(sizeof(struct stamp_slot) == 88, "ABI");
 _Static_assert(sizeof(struct stamp_discards) == 128, "ABI");
-_Static_assert(sizeof(struct stamp_notice) == 16, "ABI");
-_Static_assert(sizeof(struct stamp_config) == 64, "ABI");
+_Static_assert(sizeof(struct stamp_reply_notice) == 16, "ABI");
+_Static_assert(sizeof(struct stamp_answered_notice) == 56, "ABI");
+_Static_assert(sizeof(struct stamp_config) == 72, "ABI");
 
 #endif

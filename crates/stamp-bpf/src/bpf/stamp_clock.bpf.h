@@ -93,4 +93,26 @@ static __always_inline struct wire_time wire_time(s64 wall_ns, const struct publ
 	return out;
 }
 
+/*
+ * From a time of a packet to now, in the era of that time which is nearest. False for
+ * what is no time: nanoseconds of a whole second and more.
+ */
+static __always_inline bool since(const struct wire_time *time, bool ptp, u64 wall_ns,
+				  s32 tai_offset_s, s64 *out)
+{
+	u64 now_s = wall_ns / NS_PER_S;
+	u64 now_ns = wall_ns - now_s * NS_PER_S;
+	u64 ns = bpf_ntohl(time->fraction);
+	s32 ahead_s;
+
+	if (ptp && ns >= NS_PER_S)
+		return false;
+	if (!ptp)
+		ns = (ns * NS_PER_S + (1ULL << 31)) >> 32;
+	now_s += ptp ? (u64)tai_offset_s : UNIX_IN_NTP;
+	ahead_s = bpf_ntohl(time->seconds) - (u32)now_s;
+	*out = (s64)now_ns - (s64)ns - ahead_s * (s64)NS_PER_S;
+	return true;
+}
+
 #endif

@@ -54,9 +54,10 @@ static __always_inline enum parse_verdict walk_ipv6(struct parse_packet *p, u32 
  * Frames that have options, extension headers or fragments, or lie scattered. A tag in
  * the frame is not looked behind: it belongs to a device above this one.
  */
-SUBPROGRAM int look_closer(struct __sk_buff *skb, u32 link_len, u32 ethertype, struct sight *out)
+SUBPROGRAM int look_closer(context *ctx, u32 link_len, u32 ethertype, struct sight *out)
 {
-	struct parse_packet p = {.skb = skb, .len = skb->len, .veil = veil_of(skb->len)};
+	u32 len = frame_len(ctx);
+	struct parse_packet p = {.skb = ctx, .len = len, .veil = veil_of(len)};
 	bool v4 = ethertype == bpf_htons(ETHERTYPE_IPV4);
 	enum parse_verdict verdict = PARSE_NOT_IP;
 	struct parsed parsed = {};
@@ -105,6 +106,7 @@ static __always_inline bool look(const void *data, const void *end, u32 link_len
 		if (ip4->version_ihl != 0x45 || ip4->fragment & bpf_htons(0x3fff))
 			return false;
 		see_ports(ip4 + 1, link_len + sizeof(*ip4), 4, out);
+		KEEP_APART(4);
 		return true;
 	}
 	if (ethertype == bpf_htons(ETHERTYPE_IPV6)) {
@@ -115,6 +117,7 @@ static __always_inline bool look(const void *data, const void *end, u32 link_len
 		if (ip6->next != PROTO_UDP)
 			return !parse_is_extension(ip6->next);
 		see_ports(ip6 + 1, link_len + sizeof(*ip6), 6, out);
+		KEEP_APART(6);
 	}
 	return true;
 }
@@ -144,18 +147,18 @@ static __always_inline u32 port_bits(u16 port)
 }
 
 /* What the port of ours is that a frame is for or from; 0: the frame is foreign. */
-static __always_inline u32 find(struct __sk_buff *skb, u32 link_len, enum side side,
-				struct sight *out)
+static __always_inline u32 find(context *ctx, u32 link_len, enum side side, struct sight *out)
 {
-	const void *data = (const void *)(long)skb->data;
-	const void *end = (const void *)(long)skb->data_end;
+	const void *data = (const void *)(long)ctx->data;
+	const void *end = (const void *)(long)ctx->data_end;
 	u16 ethertype;
 
 	if (data + link_len + 1 > end)
 		return 0;
 	ethertype = ethertype_of(data, link_len);
-	if (!look(data, end, link_len, ethertype, out))
-		look_closer(skb, link_len, ethertype, out);
+	/* In front of tc what is not certain is left to it. */
+	if (!look(data, end, link_len, ethertype, out) && !ON_XDP)
+		look_closer(ctx, link_len, ethertype, out);
 	if (!out->family)
 		return 0;
 	return port_bits(side == ARRIVING ? out->dst_port : out->src_port);
@@ -175,11 +178,11 @@ static __always_inline bool is_ipv4(const struct stamp_address *address)
 }
 
 /* Octets from the transport header to the end of the packet, which may be padded. */
-static __always_inline s32 read_ipv4(struct __sk_buff *skb, u32 link_len, struct datagram *out)
+static __always_inline s32 read_ipv4(context *ctx, u32 link_len, struct datagram *out)
 {
 	struct ipv4_header ip;
 
-	if (bpf_skb_load_bytes(skb, link_len, &ip, sizeof(ip)))
+	if (!load_octets(ctx, link_len, &ip, sizeof(ip)))
 		return 0;
 	map_ipv4(ip.src, &out->src);
 	map_ipv4(ip.dst, &out->dst);
@@ -188,11 +191,11 @@ static __always_inline s32 read_ipv4(struct __sk_buff *skb, u32 link_len, struct
 	return bpf_ntohs(ip.total) - (s32)(out->transport - link_len);
 }
 
-static __always_inline s32 read_ipv6(struct __sk_buff *skb, u32 link_len, struct datagram *out)
+static __always_inline s32 read_ipv6(context *ctx, u32 link_len, struct datagram *out)
 {
 	struct ipv6_header ip;
 
-	if (bpf_skb_load_bytes(skb, link_len, &ip, sizeof(ip)))
+	if (!load_octets(ctx, link_len, &ip, sizeof(ip)))
 		return 0;
 	__builtin_memcpy(&out->src, ip.src, sizeof(out->src));
 	__builtin_memcpy(&out->dst, ip.dst, sizeof(out->dst));
@@ -202,26 +205,26 @@ static __always_inline s32 read_ipv6(struct __sk_buff *skb, u32 link_len, struct
 }
 
 /* Who sent it to whom, and how many octets there are from the UDP header on. */
-static __always_inline s32 read_network(struct __sk_buff *skb, u32 link_len,
-					const struct sight *sight, struct datagram *out)
+static __always_inline s32 read_network(context *ctx, u32 link_len, const struct sight *sight,
+					struct datagram *out)
 {
 	out->transport = sight->transport;
 	out->family = sight->family;
 	out->plain = sight->plain;
 	out->src_port = sight->src_port;
 	out->dst_port = sight->dst_port;
-	return sight->family == 4 ? read_ipv4(skb, link_len, out) : read_ipv6(skb, link_len, out);
+	return sight->family == 4 ? read_ipv4(ctx, link_len, out) : read_ipv6(ctx, link_len, out);
 }
 
 /* False when the datagram ends before its headers say. */
-static __always_inline bool read_length(struct __sk_buff *skb, s32 there, struct datagram *out)
+static __always_inline bool read_length(context *ctx, s32 there, struct datagram *out)
 {
 	s32 len;
 
-	if (bpf_skb_load_bytes(skb, out->transport, &out->udp, sizeof(out->udp)))
+	if (!load_octets(ctx, out->transport, &out->udp, sizeof(out->udp)))
 		return false;
 	len = bpf_ntohs(out->udp.len);
-	if (len < UDP_LEN || len > there || out->transport + len > skb->len)
+	if (len < UDP_LEN || len > there || out->transport + len > frame_len(ctx))
 		return false;
 	out->len = len - UDP_LEN;
 	return true;

@@ -36,35 +36,34 @@ static __always_inline bool has_request_shape(const union payload *payload, bool
 
 static __always_inline bool has_reply_shape(const union payload *payload, bool sealed)
 {
-	u32 in_sealed = payload->sealed.received.seconds | payload->sealed.received.fraction;
-	u32 in_open = payload->open.received.seconds | payload->open.received.fraction;
+	u32 received;
 
-	return sealed ? in_sealed : in_open;
+	if (sealed) {
+		received = payload->sealed.received.seconds | payload->sealed.received.fraction;
+		KEEP_APART(1);
+	} else {
+		received = payload->open.received.seconds | payload->open.received.fraction;
+		KEEP_APART(2);
+	}
+	return received;
 }
 
-/* Seconds that wrap, in the era nearest to now, and nanoseconds: within an hour of it? */
-static __always_inline bool is_within_an_hour(s32 ahead_s, u64 ns, u64 now_ns)
+static __always_inline bool is_within_an_hour(const struct wire_time *time, bool ptp, u64 wall_ns)
 {
-	s64 ahead_ns = ahead_s * (s64)NS_PER_S + (s64)ns - (s64)now_ns;
 	s64 hour_ns = 3600 * (s64)NS_PER_S;
+	s64 ago_ns;
 
-	return ahead_ns >= -hour_ns && ahead_ns <= hour_ns;
+	return since(time, ptp, wall_ns, 0, &ago_ns) && ago_ns >= -hour_ns && ago_ns <= hour_ns;
 }
 
 /* TWAMP-Light peers may pad with anything, but for a time of today in either format. */
 static __always_inline bool holds_a_time(const union payload *payload, u32 len, u64 wall_ns)
 {
-	u32 seconds = bpf_ntohl(payload->open.received.seconds);
-	u64 fraction = bpf_ntohl(payload->open.received.fraction);
-	u64 now_s = wall_ns / NS_PER_S;
-	u64 now_ns = wall_ns - now_s * NS_PER_S;
+	const struct wire_time *time = &payload->open.received;
 
-	if (len < OPEN_MUST_BE_ZERO + 8)
+	if (len < OPEN_MUST_BE_ZERO + sizeof(*time))
 		return false;
-	if (fraction < NS_PER_S && is_within_an_hour((s32)(seconds - (u32)now_s), fraction, now_ns))
-		return true;
-	return is_within_an_hour((s32)(seconds - (u32)(now_s + UNIX_IN_NTP)),
-				 (fraction * NS_PER_S + (1ULL << 31)) >> 32, now_ns);
+	return is_within_an_hour(time, true, wall_ns) || is_within_an_hour(time, false, wall_ns);
 }
 
 /* True when answering this can't be answering a reply. */

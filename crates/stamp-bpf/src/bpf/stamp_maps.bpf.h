@@ -5,9 +5,8 @@
 #ifndef STAMP_MAPS_BPF_H
 #define STAMP_MAPS_BPF_H
 
-#include "bpf_base.bpf.h"
-
 #include "stamp_abi.h"
+#include "stamp_hook.bpf.h"
 
 typedef __s32 s32;
 typedef __s64 s64;
@@ -173,12 +172,6 @@ static __always_inline void count_event(enum stamp_event what)
 	if (n)
 		*n += 1; /* per CPU, no atomic */
 }
-
-/* What becomes of a packet, as an answer to the hook. */
-enum verdict {
-	NEXT = -1, /* TCX_NEXT for a link, TC_ACT_UNSPEC for a filter */
-	DROP = 2,  /* TC_ACT_SHOT */
-};
 
 /* Every path that gives a packet up ends here. */
 static __always_inline int refuse(enum stamp_refusal why)

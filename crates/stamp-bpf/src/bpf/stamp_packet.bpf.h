@@ -116,10 +116,16 @@ struct visit {
 struct place {
 	u32 numbered; /* 0: replies have their requests' numbers, and there is no more */
 	u32 sequence; /* of the reply, host order */
-	u32 received;
-	u32 transmitted; /* this reply included */
 	u32 answered_sequence;
-	u64 answered; /* T3 of the reply before, 0: there was none */
+	u64 received;
+	u64 transmitted; /* this reply included */
+	u64 answered;	 /* T3 of the reply before, 0: there was none */
+};
+
+/* By which device a reply leaves. */
+struct way {
+	u32 ifindex; /* 0: there is none */
+	u32 back;    /* by the device and to the neighbour that the request came from */
 };
 
 /* The fields of a request that a reply repeats. */
@@ -181,6 +187,8 @@ struct work {
 	struct visit visit;
 	struct place place;
 	struct request asked;
+	struct stamp_session_key session; /* that the request belongs to */
+	struct way way;
 	struct sha sha;
 	struct stamp_key key; /* that is verified and signed with */
 	struct stamp_slot slot;
@@ -191,9 +199,11 @@ struct work {
 		u32 words[(MESSAGE_OCTETS + 72) / 4];
 	} message;
 	struct {
-		struct stamp_notice head;
+		struct stamp_reply_notice head;
 		u8 area[ROOM];
 	} notice;
+	struct stamp_answered_notice answered;
+	struct stamp_entry entry;
 };
 
 _Static_assert(offsetof(struct work, reply) == OF_REPLY, "one behind the other");

@@ -11,25 +11,25 @@
 #include "stamp_slow.bpf.h"
 
 /* The base packet; what a short one lacks is zero. */
-static __always_inline bool read_base(struct __sk_buff *skb, const struct visit *v, struct work *w)
+static __always_inline bool read_base(context *ctx, const struct visit *v, struct work *w)
 {
 	u32 offset = v->d.transport + UDP_LEN;
 	u32 len = v->d.len;
 
 	if (len >= base_len())
-		return !bpf_skb_load_bytes(skb, offset, w->request.octets, base_len());
+		return load_octets(ctx, offset, w->request.octets, base_len());
 	if (!v->light || len < LIGHT_LEN || !is_length(&len, OPEN_LEN))
 		return false;
 	__builtin_memset(w->request.octets, 0, OPEN_LEN);
-	return !bpf_skb_load_bytes(skb, offset, w->request.octets, len);
+	return load_octets(ctx, offset, w->request.octets, len);
 }
 
 /* Whether a source may ask, and how: STAMP_REFUSALS where nothing is against it. */
-static __always_inline enum stamp_refusal check_source(struct __sk_buff *skb, struct visit *v)
+static __always_inline enum stamp_refusal check_source(context *ctx, struct visit *v)
 {
 	u32 bits;
 
-	if (is_invalid_source(skb, &v->d, v->on_loopback))
+	if (is_invalid_source(ctx, &v->d, v->on_loopback))
 		return STAMP_SOURCE_INVALID;
 	bits = prefix_bits(&v->d.src);
 	if (!(bits & STAMP_ALLOW) || bits & STAMP_DENY)
@@ -38,10 +38,10 @@ static __always_inline enum stamp_refusal check_source(struct __sk_buff *skb, st
 	return STAMP_REFUSALS;
 }
 
-static __always_inline enum stamp_refusal check_request(struct __sk_buff *skb,
-							const struct visit *v, struct work *w)
+static __always_inline enum stamp_refusal check_request(context *ctx, const struct visit *v,
+							struct work *w)
 {
-	if (!read_base(skb, v, w))
+	if (!read_base(ctx, v, w))
 		return STAMP_SHORT;
 	if (v->d.ttl < cfg.min_ttl)
 		return STAMP_MIN_TTL;
@@ -128,21 +128,21 @@ static __always_inline enum stamp_refusal verify(const struct request *request, 
 static __always_inline bool enter(const struct visit *v, const struct request *request,
 				  struct work *w, struct stamp_session **out)
 {
-	u16 ssid = v->light ? 0 : request->ssid;
-	bool numbered = is_numbered(ssid);
+	bool numbered = is_numbered(w->session.ssid);
 	struct stamp_session *session;
 
 	w->place.numbered = 0;
 	if (!numbered && !cfg.authenticated)
 		return true;
-	session = find_session(&v->d, ssid, w->area.micro, v->at.mono_ns);
+	session = find_session(&w->session, v->at.mono_ns);
 	if (!session)
 		return true;
 	if (numbered)
 		*out = session;
 	w->place.numbered = numbered;
-	return count_request(session, request, numbered && w->area.refusal == STAMP_REFUSALS,
-			     v->at.mono_ns, &w->place);
+	return count_request(session, bpf_ntohl(request->sequence), wire_bits(request->sent),
+			     numbered && w->area.refusal == STAMP_REFUSALS, v->at.mono_ns,
+			     &w->place);
 }
 
 static __always_inline int leave_visit(const struct visit *v, const struct request *request)
@@ -151,24 +151,51 @@ static __always_inline int leave_visit(const struct visit *v, const struct reque
 }
 
 /* The octets of the reply that are the request's, to be changed in place. */
-static __always_inline bool copy_area(struct __sk_buff *skb, u32 link_len, const struct visit *v,
+static __always_inline bool copy_area(context *ctx, u32 link_len, const struct visit *v,
 				      struct work *w)
 {
 	w->area.has_mac = link_len != 0;
-	if (link_len && bpf_skb_load_bytes(skb, 6, w->area.mac, sizeof(w->area.mac)))
+	if (link_len && !load_octets(ctx, 6, w->area.mac, sizeof(w->area.mac)))
 		return false;
-	return read_area(skb, &v->d, base_len(), w, OF_REPLY);
+	return read_area(ctx, &v->d, base_len(), w, OF_REPLY);
+}
+
+/* What a light peer has in the place of a number is padding. */
+static __always_inline void name_session(const struct visit *v, struct work *w)
+{
+	w->session.source = v->d.src;
+	w->session.destination = v->d.dst;
+	w->session.source_port = v->d.src_port;
+	w->session.destination_port = v->d.dst_port;
+	w->session.ssid = v->light ? 0 : w->asked.ssid;
+	w->session.micro = w->area.micro;
+}
+
+/* How long the request was on its way, where its T1 is a time. */
+SUBPROGRAM int tell_near_end(struct work *w)
+{
+	const struct request *request = &w->asked;
+	bool ptp = request->error & bpf_htons(PTP_FORMAT);
+
+	if (!(request->sent.seconds | request->sent.fraction) ||
+	    !since(&request->sent, ptp, w->visit.wall_ns, w->visit.known.tai_offset_s,
+		   &w->answered.near_end_ns))
+		return 0;
+	w->answered.kind = STAMP_NOTICE_ANSWERED;
+	w->answered.key = w->session;
+	if (bpf_ringbuf_output(&doorbell, &w->answered, sizeof(w->answered), 0))
+		count_event(STAMP_LOST_EVENT);
+	return 0;
 }
 
 /* From here on the request is counted, and its reply has a number. */
-STAGE int send_reply(struct __sk_buff *skb, u32 link_len)
+STAGE int send_reply(context *ctx, u32 link_len)
 {
 	struct work *w = own_work();
 	struct stamp_session *session = NULL;
 	const struct request *request;
 	struct wire_time sent;
 	struct visit *v;
-	struct way way;
 	bool has_area;
 
 	if (!w)
@@ -176,56 +203,66 @@ STAGE int send_reply(struct __sk_buff *skb, u32 link_len)
 	v = &w->visit;
 	request = &w->asked;
 	has_area = w->area.end > base_len();
-	find_way(skb, &v->d, v->on_loopback || w->area.same_link, &way);
-	if (!way.ifindex)
+	if (!ON_XDP)
+		find_way(ctx, &v->d, v->on_loopback || w->area.same_link, &w->way);
+	if (!w->way.ifindex)
 		return refuse(STAMP_NO_ROUTE);
+	name_session(v, w);
 	if (!enter(v, request, w, &session))
 		return refuse(STAMP_REPLAY);
 	if (w->area.refusal != STAMP_REFUSALS)
 		return refuse(w->area.refusal);
 	build_reply(v, request,
 		    w->place.numbered ? bpf_htonl(w->place.sequence) : request->sequence, w);
-	if (has_area && !copy_area(skb, link_len, v, w))
+	if (has_area && !copy_area(ctx, link_len, v, w))
 		return refuse(STAMP_INTERNAL);
 	if (has_area)
 		fill_area(w);
-	if (!turn_headers(skb, link_len, &v->d, &way, w->area.tos))
+	if (!turn_headers(ctx, link_len, &v->d, &w->way, w->area.tos))
 		return refuse(STAMP_INTERNAL);
+	/* Nothing that can wait comes between T3 and the device. */
+	if (cfg.watched)
+		tell_near_end(w);
 	sent = stamp_reply(v, w);
-	if (!replace_payload(skb, has_area ? v->d.len : base_len()))
+	if (!replace_payload(ctx, has_area ? v->d.len : base_len()))
 		return refuse(STAMP_INTERNAL);
 	if (session)
 		remember_reply(session, w->place.sequence, sent);
-	count_event(STAMP_REPLIED);
-	return leave(&way);
+	count_event(ON_XDP ? STAMP_XDP_REPLIED : STAMP_REPLIED);
+	return leave_by(w->way.ifindex, w->way.back);
+}
+
+/* All of what is behind the base packet, where it is nothing unusual. */
+static __always_inline bool read_extensions(context *ctx, const struct visit *v, struct work *w)
+{
+	return v->d.plain && v->d.len >= base_len() && v->d.len <= base_len() + AREA_MOST &&
+	       read_area(ctx, &v->d, base_len(), w, OF_REQUEST);
 }
 
 /* Nothing is against an answer; it is sent from a shorter stack. */
 #define ANSWER (-3)
 
-static __always_inline int answer(struct __sk_buff *skb, struct visit *v, u32 member,
-				  struct work *w)
+static __always_inline int answer(context *ctx, struct visit *v, u32 member, struct work *w)
 {
 	enum stamp_refusal why;
 
 	read_request(w);
-	if (!v->d.plain || v->d.len < base_len() || v->d.len > base_len() + AREA_MOST ||
-	    !read_area(skb, &v->d, base_len(), w, OF_REQUEST))
+	if (!read_extensions(ctx, v, w))
 		return leave_visit(v, &w->asked);
-	if (!is_sum_right(skb, &v->d, sum_octets(w, 0, v->d.len, false)))
+	if (!is_sum_right(ctx, &v->d, sum_octets(w, OF_REQUEST, 0, v->d.len, false)))
 		return refuse(STAMP_CHECKSUM);
 	why = verify(&w->asked, w);
 	if (why != STAMP_REFUSALS)
 		return refuse(why);
 	survey(v, w, member);
-	if (w->area.slow)
+	if (w->area.slow || !is_area_signed(w))
 		return leave_visit(v, &w->asked);
 	if (!is_provisioned(&v->d, v->light ? 0 : w->asked.ssid, w->area.micro))
 		return refuse(STAMP_NOT_PROVISIONED);
 	return ANSWER;
 }
 
-STAGE int reflect(struct __sk_buff *skb, u32 member, u32 on_loopback)
+STAGE int reflect(context *ctx, u32 member, u32 on_loopback)
 {
 	struct work *w = own_work();
 	enum stamp_refusal why;
@@ -234,15 +271,16 @@ STAGE int reflect(struct __sk_buff *skb, u32 member, u32 on_loopback)
 	if (!w)
 		return DROP; /* an array of one has its element 0 */
 	v = &w->visit;
-	count_event(STAMP_REQUEST);
 	v->wall_ns = wall_time(&v->at, &v->known);
 	v->on_loopback = on_loopback;
-	why = check_source(skb, v);
+	why = check_source(ctx, v);
+	if (ON_XDP && v->light)
+		return NEXT; /* few and slow, and what they pad with looks like anything */
 	if (why == STAMP_REFUSALS)
-		why = check_request(skb, v, w);
+		why = check_request(ctx, v, w);
 	if (why != STAMP_REFUSALS)
 		return refuse(why);
-	return answer(skb, v, member, w);
+	return answer(ctx, v, member, w);
 }
 
 #endif

@@ -12,11 +12,6 @@
 #define DONT_FRAGMENT 0x4000
 #define ECN 0x03
 
-struct way {
-	u32 ifindex; /* 0: there is none */
-	u32 back;    /* by the device and to the neighbour that the request came from */
-};
-
 /* The kernel finds out about the neighbour by itself. */
 static __always_inline bool is_route(s64 found)
 {
@@ -34,19 +29,18 @@ static __always_inline bool is_back(s64 found, const struct bpf_fib_lookup *fib,
 	return is_route(found) && fib->ifindex == arrival;
 }
 
-SUBPROGRAM int find_way(struct __sk_buff *skb, const struct datagram *d, bool straight,
-			struct way *out)
+SUBPROGRAM int find_way(context *ctx, const struct datagram *d, bool straight, struct way *out)
 {
 	struct bpf_fib_lookup fib = {
 		.l4_protocol = PROTO_UDP,
 		.sport = d->dst_port,
 		.dport = d->src_port,
-		.ifindex = skb->ifindex,
+		.ifindex = device_of(ctx),
 	};
 	s64 found;
 
 	out->back = 1;
-	out->ifindex = skb->ifindex;
+	out->ifindex = device_of(ctx);
 	if (straight)
 		return 0;
 	if (d->family == 4) {
@@ -58,8 +52,8 @@ SUBPROGRAM int find_way(struct __sk_buff *skb, const struct datagram *d, bool st
 		__builtin_memcpy(fib.ipv6_src, &d->dst, sizeof(d->dst));
 		__builtin_memcpy(fib.ipv6_dst, &d->src, sizeof(d->src));
 	}
-	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	if (is_back(found, &fib, skb->ifindex))
+	found = bpf_fib_lookup(ctx, &fib, sizeof(fib), 0);
+	if (is_back(found, &fib, device_of(ctx)))
 		return 0;
 	out->back = 0;
 	out->ifindex = 0;
@@ -68,7 +62,7 @@ SUBPROGRAM int find_way(struct __sk_buff *skb, const struct datagram *d, bool st
 	return 0;
 }
 
-static __always_inline bool turn_link(struct __sk_buff *skb, u32 link_len)
+static __always_inline bool turn_link(context *ctx, u32 link_len)
 {
 	struct {
 		u16 dst[3], src[3];
@@ -76,11 +70,11 @@ static __always_inline bool turn_link(struct __sk_buff *skb, u32 link_len)
 
 	if (!link_len)
 		return true;
-	if (bpf_skb_load_bytes(skb, 0, &was, sizeof(was)))
+	if (!load_octets(ctx, 0, &was, sizeof(was)))
 		return false;
 	__builtin_memcpy(is.dst, was.src, sizeof(is.dst));
 	__builtin_memcpy(is.src, was.dst, sizeof(is.src));
-	return !bpf_skb_store_bytes(skb, 0, &is, sizeof(is), 0);
+	return store_octets(ctx, 0, &is, sizeof(is));
 }
 
 struct ipv4_head {
@@ -94,12 +88,12 @@ struct ipv6_head {
 };
 
 /* The sum of the header keeps being wrong where it was: RFC 1624. */
-static __always_inline bool turn_ipv4(struct __sk_buff *skb, u32 link_len, u8 tos)
+static __always_inline bool turn_ipv4(context *ctx, u32 link_len, u8 tos)
 {
 	struct ipv4_head was, is;
 	s64 sum;
 
-	if (bpf_skb_load_bytes(skb, link_len, &was, sizeof(was)))
+	if (!load_octets(ctx, link_len, &was, sizeof(was)))
 		return false;
 	is = was;
 	is.ip.tos = tos;
@@ -112,14 +106,14 @@ static __always_inline bool turn_ipv4(struct __sk_buff *skb, u32 link_len, u8 to
 	sum = bpf_csum_diff((u32 *)&was.ip, sizeof(was.ip), (u32 *)&is.ip, sizeof(is.ip),
 			    (u16)~was.ip.checksum);
 	is.ip.checksum = ~fold(sum);
-	return !bpf_skb_store_bytes(skb, link_len, &is, sizeof(is), 0);
+	return store_octets(ctx, link_len, &is, sizeof(is));
 }
 
-static __always_inline bool turn_ipv6(struct __sk_buff *skb, u32 link_len, u8 tos)
+static __always_inline bool turn_ipv6(context *ctx, u32 link_len, u8 tos)
 {
 	struct ipv6_head was, is;
 
-	if (bpf_skb_load_bytes(skb, link_len, &was, sizeof(was)))
+	if (!load_octets(ctx, link_len, &was, sizeof(was)))
 		return false;
 	is = was;
 	is.ip.version_class = 6 << 4 | tos >> 4;
@@ -129,44 +123,27 @@ static __always_inline bool turn_ipv6(struct __sk_buff *skb, u32 link_len, u8 to
 	__builtin_memcpy(is.ip.dst, was.ip.src, sizeof(is.ip.dst));
 	is.src_port = was.dst_port;
 	is.dst_port = was.src_port;
-	return !bpf_skb_store_bytes(skb, link_len, &is, sizeof(is), 0);
+	return store_octets(ctx, link_len, &is, sizeof(is));
 }
 
 /* Swapping addresses and ports leaves the UDP checksum as it is. */
-SUBPROGRAM bool turn_headers(struct __sk_buff *skb, u32 link_len, const struct datagram *d,
+SUBPROGRAM bool turn_headers(context *ctx, u32 link_len, const struct datagram *d,
 			     const struct way *way, u8 tos)
 {
-	if (way->back && !turn_link(skb, link_len))
+	if (way->back && !turn_link(ctx, link_len))
 		return false;
-	return d->family == 4 ? turn_ipv4(skb, link_len, tos) : turn_ipv6(skb, link_len, tos);
+	return d->family == 4 ? turn_ipv4(ctx, link_len, tos) : turn_ipv6(ctx, link_len, tos);
 }
 
-/*
- * Puts the first `len` octets of the reply into the place of those of the request.
- * Whether the checksum is complete or left to a device is known to the kernel alone, so
- * it gets the difference; a datagram without a sum keeps none.
- */
-STAGE int replace_payload(struct __sk_buff *skb, u32 len)
+/* Puts the first `len` octets of the reply into the place of those of the request. */
+STAGE int replace_payload(context *ctx, u32 len)
 {
 	struct work *w = own_work();
-	u32 udp;
-	u64 diff;
 
 	if (!w || !is_length(&len, PAYLOAD_MOST))
 		return false;
-	diff = sum_octets(w, 0, len, true);
-	udp = w->visit.d.transport;
-	if (bpf_skb_store_bytes(skb, udp + UDP_LEN, w->reply.octets, len, 0))
-		return false;
-	return !bpf_l4_csum_replace(skb, udp + offsetof(struct udp_header, checksum), 0, diff,
-				    BPF_F_MARK_MANGLED_0);
-}
-
-static __always_inline int leave(const struct way *way)
-{
-	if (way->back)
-		return bpf_redirect(way->ifindex, 0);
-	return bpf_redirect_neigh(way->ifindex, NULL, 0, 0);
+	return store_octets(ctx, w->visit.d.transport + UDP_LEN, w->reply.octets, len) &&
+	       renew_sum(ctx, w, len);
 }
 
 #endif

@@ -6,6 +6,7 @@
 #ifndef STAMP_SENDER_BPF_H
 #define STAMP_SENDER_BPF_H
 
+#include "stamp_peer.bpf.h"
 #include "stamp_reflect.bpf.h"
 
 /* Of no session: left to the reflector, if there is one behind the port as well. */
@@ -13,43 +14,11 @@
 
 #define SHORTEST_REPLY 38 /* to the end of the sender's Error Estimate */
 
-static __always_inline const struct stamp_peer *find_peer(const struct stamp_address *local,
-							  const struct stamp_address *remote,
-							  u16 local_port, u16 remote_port)
-{
-	struct stamp_peer_key key = {
-		.local = *local,
-		.remote = *remote,
-		.local_port = local_port,
-		.remote_port = remote_port,
-	};
-
-	return bpf_map_lookup_elem(&peers, &key);
-}
-
 static __always_inline void *slots_of(const struct stamp_peer *peer)
 {
 	u32 index = peer->index;
 
 	return bpf_map_lookup_elem(&slots, &index);
-}
-
-/* The base packet of a session; what a short one lacks is zero. */
-static __always_inline bool read_peer_base(struct __sk_buff *skb, const struct datagram *d,
-					   bool sealed, union payload *into)
-{
-	u32 offset = d->transport + UDP_LEN;
-	u32 len = d->len;
-
-	if (sealed)
-		return len >= SIGNED_LEN &&
-		       !bpf_skb_load_bytes(skb, offset, into->octets, SIGNED_LEN);
-	if (len >= OPEN_LEN)
-		return !bpf_skb_load_bytes(skb, offset, into->octets, OPEN_LEN);
-	if (!is_length(&len, OPEN_LEN))
-		return false;
-	__builtin_memset(into->octets, 0, OPEN_LEN);
-	return !bpf_skb_load_bytes(skb, offset, into->octets, len);
 }
 
 /* Puts T1 into a request, and gives back what was put there. */
@@ -109,7 +78,7 @@ static __always_inline bool write_slot(struct work *w, const struct stamp_peer *
  * A request of ours gets its T1. Whatever stands in the way leaves it as user space
  * made it, which is a valid packet too; the slot is then not the request's.
  */
-STAGE int send_request(struct __sk_buff *skb)
+STAGE int send_request(context *ctx)
 {
 	const struct stamp_peer *peer;
 	struct work *w = own_work();
@@ -127,7 +96,7 @@ STAGE int send_request(struct __sk_buff *skb)
 		return NOT_OURS;
 	sealed = peer->flags & STAMP_PEER_SIGNED;
 	len = sealed ? SIGNED_LEN : OPEN_LEN;
-	if (v->d.len < len || !read_peer_base(skb, &v->d, sealed, &w->request) ||
+	if (v->d.len < len || !read_peer_base(ctx, &v->d, sealed, &w->request) ||
 	    !has_request_shape(&w->request, sealed))
 		return NEXT;
 	__builtin_memcpy(&w->reply, &w->request, SIGNED_LEN);
@@ -138,7 +107,7 @@ STAGE int send_request(struct __sk_buff *skb)
 		count_event(STAMP_UNSTAMPED);
 		return NEXT;
 	}
-	if (!replace_payload(skb, len))
+	if (!replace_payload(ctx, len))
 		return refuse(STAMP_INTERNAL);
 	count_event(STAMP_SENT);
 	return NEXT;
@@ -229,22 +198,24 @@ static __always_inline void fill_slot(struct stamp_slot *slot, const struct visi
 	WRITE_ONCE(slot->state, STAMP_SLOT_ANSWERED);
 }
 
-/* Extensions travel with the bell: they are extra, and their loss is counted. */
-SUBPROGRAM int ring(struct __sk_buff *skb, const struct visit *v, const struct stamp_peer *peer,
+/* Extensions travel with the bell: they are extra. */
+SUBPROGRAM int ring(context *ctx, const struct visit *v, const struct stamp_peer *peer,
 		    struct work *w, bool duplicate)
 {
 	u32 base = peer->flags & STAMP_PEER_SIGNED ? SIGNED_LEN : OPEN_LEN;
 	u32 len = v->d.len > base ? v->d.len - base : 0;
 
 	if (!is_length(&len, AREA_ROOM) ||
-	    bpf_skb_load_bytes(skb, v->d.transport + UDP_LEN + base, w->notice.area, len))
+	    !load_octets(ctx, v->d.transport + UDP_LEN + base, w->notice.area, len))
 		len = 0;
+	w->notice.head.kind = STAMP_NOTICE_REPLY;
 	w->notice.head.index = peer->index;
 	w->notice.head.sequence = w->echo.sequence;
 	w->notice.head.reflector_sequence = w->echo.reflector_sequence;
 	w->notice.head.duplicate = duplicate;
 	w->notice.head.len = len;
-	if (bpf_ringbuf_output(&doorbell, &w->notice, sizeof(w->notice.head) + len, 0))
+	/* A first reply is in its slot; a duplicate is nowhere else. */
+	if (bpf_ringbuf_output(&doorbell, &w->notice, sizeof(w->notice.head) + len, 0) && duplicate)
 		count_event(STAMP_LOST_EVENT);
 	return 0;
 }
@@ -268,7 +239,7 @@ static __always_inline struct stamp_slot *find_slot(const struct stamp_peer *pee
 }
 
 /* True when a reply was to a request of ours, and is written down. */
-static __always_inline bool accept_reply(struct __sk_buff *skb, struct visit *v,
+static __always_inline bool accept_reply(context *ctx, struct visit *v,
 					 const struct stamp_peer *peer, struct work *w)
 {
 	struct stamp_slot *slot;
@@ -287,13 +258,13 @@ static __always_inline bool accept_reply(struct __sk_buff *skb, struct visit *v,
 	duplicate = slot->state == STAMP_SLOT_ANSWERED;
 	if (!duplicate)
 		fill_slot(slot, v, &w->echo);
-	ring(skb, v, peer, w, duplicate);
+	ring(ctx, v, peer, w, duplicate);
 	count_event(STAMP_RECEIVED);
 	return true;
 }
 
 /* What arrived at a port that requests of ours come from. */
-STAGE int receive_reply(struct __sk_buff *skb, u32 port)
+STAGE int receive_reply(context *ctx, u32 port)
 {
 	const struct stamp_peer *peer;
 	struct work *w = own_work();
@@ -303,24 +274,28 @@ STAGE int receive_reply(struct __sk_buff *skb, u32 port)
 	if (!w)
 		return NEXT;
 	v = &w->visit;
-	peer = find_peer(&v->d.dst, &v->d.src, v->d.dst_port, v->d.src_port);
+	peer = find_peer_behind(&v->d);
 	if (!peer) {
 		if (!(port & STAMP_PORT_REFLECTOR))
 			count_event(STAMP_UNSOLICITED);
 		return NOT_OURS;
 	}
-	sealed = peer->flags & STAMP_PEER_SIGNED;
-	if (!read_peer_base(skb, &v->d, sealed, &w->request) ||
-	    !has_reply_shape(&w->request, sealed))
+	if (!is_reply_of(ctx, &v->d, peer, w))
 		return NOT_OURS;
-	/* Longer than Ethernet has it: the socket takes its time. */
-	if (!read_area(skb, &v->d, sealed ? SIGNED_LEN : OPEN_LEN, w, OF_REQUEST))
+	sealed = peer->flags & STAMP_PEER_SIGNED;
+	if (sealed && v->d.len < SIGNED_LEN) {
+		discard(w, peer, STAMP_SHORT_REPLY);
 		return NEXT;
-	if (!is_sum_right(skb, &v->d, sum_octets(w, 0, v->d.len, false)))
+	}
+	/* Longer than Ethernet has it: the socket takes its time. */
+	if (!read_area(ctx, &v->d, sealed ? SIGNED_LEN : OPEN_LEN, w, OF_REQUEST))
+		return NEXT;
+	if (!is_sum_right(ctx, &v->d, sum_octets(w, OF_REQUEST, 0, v->d.len, false)))
 		discard(w, peer, STAMP_BAD_CHECKSUM);
-	else if (accept_reply(skb, v, peer, w))
+	else if (accept_reply(ctx, v, peer, w))
 		return DROP;
-	return port & STAMP_PORT_REFLECTOR ? refuse(STAMP_LOOP_GUARD) : NEXT;
+	/* Perhaps its request left by another device, and had no slot: the socket knows. */
+	return NEXT;
 }
 
 /* Whichever key user space signed with is the key to sign with again. */
@@ -338,16 +313,18 @@ static __always_inline bool is_signed_reply(struct work *w)
  * A reply of user space gets its T3, and the signature of the key that it had. The
  * entry tells it from what others send by that port, and goes with it.
  */
-STAGE int restamp_reply(struct __sk_buff *skb)
+STAGE int restamp_reply(context *ctx)
 {
 	struct stamp_slow_key key = {};
 	struct work *w = own_work();
+	struct stamp_slow *found, arrival;
+	struct wire_time sent;
 	struct visit *v;
 
 	if (!w)
 		return NEXT;
 	v = &w->visit;
-	if (v->d.len < base_len() || !read_peer_base(skb, &v->d, cfg.authenticated, &w->request) ||
+	if (v->d.len < base_len() || !read_peer_base(ctx, &v->d, cfg.authenticated, &w->request) ||
 	    !has_reply_shape(&w->request, cfg.authenticated))
 		return NEXT;
 	key.source = v->d.dst;
@@ -356,17 +333,20 @@ STAGE int restamp_reply(struct __sk_buff *skb)
 	key.destination_port = v->d.src_port;
 	key.sequence = cfg.authenticated ? w->request.sealed.sender_sequence :
 					   w->request.open.sender_sequence;
-	if (!bpf_map_lookup_elem(&slow, &key))
+	found = bpf_map_lookup_elem(&slow, &key);
+	if (!found)
 		return NEXT;
+	arrival = *found;
 	bpf_map_delete_elem(&slow, &key);
 	if (!is_signed_reply(w)) {
 		count_event(STAMP_UNSTAMPED);
 		return NEXT;
 	}
 	__builtin_memcpy(&w->reply, &w->request, SIGNED_LEN);
-	stamp_reply(v, w);
-	if (!replace_payload(skb, base_len()))
+	sent = stamp_reply(v, w);
+	if (!replace_payload(ctx, base_len()))
 		return refuse(STAMP_INTERNAL);
+	remember_slow(&key, &arrival, bpf_ntohl(w->reply.open.sequence), sent);
 	count_event(STAMP_RESTAMPED);
 	return NEXT;
 }

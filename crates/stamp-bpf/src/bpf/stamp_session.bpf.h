@@ -24,13 +24,6 @@ static __always_inline u64 wire_bits(struct wire_time time)
 	return (u64)bpf_ntohl(time.seconds) << 32 | bpf_ntohl(time.fraction);
 }
 
-static __always_inline struct wire_time wire_of_bits(u64 bits)
-{
-	struct wire_time time = {bpf_htonl(bits >> 32), bpf_htonl(bits)};
-
-	return time;
-}
-
 static __always_inline bool is_provisioned(const struct datagram *d, u16 ssid, u16 micro)
 {
 	struct stamp_provisioned key = {
@@ -53,23 +46,15 @@ SUBPROGRAM int begin(const struct stamp_session_key *key, u64 now_ns)
 	return 0;
 }
 
-static __always_inline struct stamp_session *find_session(const struct datagram *d, u16 ssid,
-							  u16 micro, u64 now_ns)
+static __always_inline struct stamp_session *find_session(const struct stamp_session_key *key,
+							  u64 now_ns)
 {
-	struct stamp_session_key key = {
-		.source = d->src,
-		.destination = d->dst,
-		.source_port = d->src_port,
-		.destination_port = d->dst_port,
-		.ssid = ssid,
-		.micro = micro,
-	};
-	struct stamp_session *session = bpf_map_lookup_elem(&sessions, &key);
+	struct stamp_session *session = bpf_map_lookup_elem(&sessions, key);
 
 	if (session)
 		return session;
-	begin(&key, now_ns);
-	return bpf_map_lookup_elem(&sessions, &key);
+	begin(key, now_ns);
+	return bpf_map_lookup_elem(&sessions, key);
 }
 
 /*
@@ -100,11 +85,9 @@ static __always_inline bool admits(struct stamp_session *s, u32 sequence, u64 se
  * it: counters and window move together, also on kernels before 5.12 whose programs
  * can't add and fetch. False for a packet that has been here before.
  */
-static __always_inline bool count_request(struct stamp_session *s, const struct request *request,
+static __always_inline bool count_request(struct stamp_session *s, u32 sequence, u64 sent,
 					  bool numbered, u64 now_ns, struct place *out)
 {
-	u32 sequence = bpf_ntohl(request->sequence);
-	u64 sent = wire_bits(request->sent);
 	bool fresh;
 
 	bpf_spin_lock(&s->lock);

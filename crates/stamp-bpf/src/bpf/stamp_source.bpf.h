@@ -27,10 +27,11 @@ static __always_inline bool is_unspecified(const struct stamp_address *address)
 	       (is_ipv4(address) && !address->words[3]);
 }
 
-static __always_inline bool is_multicast(const struct stamp_address *address)
+/* Reserved is 240.0.0.0/4, with the broadcast address in it. */
+static __always_inline bool is_group_or_reserved(const struct stamp_address *address)
 {
 	if (is_ipv4(address))
-		return (address->words[3] & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000);
+		return (address->words[3] & bpf_htonl(0xe0000000)) == bpf_htonl(0xe0000000);
 	return (address->words[0] & bpf_htonl(0xff000000)) == bpf_htonl(0xff000000);
 }
 
@@ -43,14 +44,14 @@ static __always_inline bool is_loopback(const struct stamp_address *address)
 }
 
 /* Nobody can be answered by these, or only ourselves. */
-static __always_inline bool is_invalid_source(const struct __sk_buff *skb, const struct datagram *d,
+static __always_inline bool is_invalid_source(const context *ctx, const struct datagram *d,
 					      bool on_loopback)
 {
-	if (!d->src_port || is_unspecified(&d->src) || is_multicast(&d->src))
+	if (!d->src_port || is_unspecified(&d->src) || is_group_or_reserved(&d->src))
 		return true;
 	if (is_loopback(&d->src))
 		return !on_loopback || !is_loopback(&d->dst);
-	return !on_loopback && find_local(skb->ifindex, &d->src);
+	return !on_loopback && find_local(device_of(ctx), &d->src);
 }
 
 /* What the longest prefix says of a source; nothing allows one that none has. */

@@ -228,7 +228,7 @@ static __always_inline void survey(const struct visit *v, struct work *w, u16 me
 	if (v->d.len <= base_len() || v->light)
 		return;
 	/* Nothing but zeros is padding and no extension; only then their sum is zero. */
-	if (!sum_octets(w, base_len(), v->d.len, false))
+	if (!sum_octets(w, OF_REQUEST, base_len(), v->d.len, false))
 		return;
 	w->area.end = v->d.len;
 #pragma clang loop unroll(full)
@@ -236,8 +236,6 @@ static __always_inline void survey(const struct visit *v, struct work *w, u16 me
 		if (!survey_one())
 			break;
 	if (w->area.at + TLV_HEADER <= w->area.end)
-		w->area.slow = 1;
-	if (!w->area.slow && !is_area_signed(w))
 		w->area.slow = 1;
 }
 

@@ -1,10 +1,11 @@
 //! Making the maps of the right sizes.
 
+use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd};
 
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
-use libbpf_rs::{MapHandle, MapType, OpenMapMut};
+use libbpf_rs::{MapHandle, MapType, OpenMapMut, OpenObject};
 
 use super::Tables;
 use crate::error::{Error, Step};
@@ -48,12 +49,6 @@ macro_rules! maps {
                 Ok(Self { $($name: open(stringify!($name), &like.$name)?,)* })
             }
 
-            /// Has programs that are yet to be loaded use these maps.
-            pub(crate) fn lend(&self, to: &mut OpenStampMaps<'_>) -> libbpf_rs::Result<()> {
-                $(to.$name.reuse_fd(self.$name.as_fd())?;)*
-                Ok(())
-            }
-
             /// All of them, for whoever pins or measures them.
             pub(crate) fn named(&self) -> Vec<(&'static str, &MapHandle)> {
                 vec![$((stringify!($name), &self.$name),)*]
@@ -82,6 +77,20 @@ maps!(
     events,
     work_of_cpu,
 );
+
+impl Maps {
+    /// Has programs that are yet to be loaded use these maps.
+    pub(crate) fn lend(&self, to: &mut OpenObject) -> libbpf_rs::Result<()> {
+        let own: BTreeMap<_, _> = self.named().into_iter().collect();
+        for mut map in to.maps_mut() {
+            let same = map.name().to_str().and_then(|name| own.get(name));
+            if let Some(same) = same {
+                map.reuse_fd(same.as_fd())?;
+            }
+        }
+        Ok(())
+    }
+}
 
 impl Tables {
     /// Makes empty maps: no port, no address, no time, and nobody is answered.

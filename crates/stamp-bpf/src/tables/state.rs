@@ -10,7 +10,8 @@ use stamp_proto::timestamp::Timestamp;
 use super::{Tables, remove};
 use crate::error::{Error, Step};
 use crate::layout::{
-    self, Record, SessionRecord, SessionRecordKey, SlowRecord, SlowRecordKey, socket_address,
+    self, Record, SessionRecord, SessionRecordKey, SlowRecord, SlowRecordKey, last_reply,
+    session_key, session_record_key,
 };
 
 /// What happens to packets besides their being refused.
@@ -37,10 +38,15 @@ pub enum Event {
     Received = 8,
     /// A reply belongs to no session of ours.
     Unsolicited = 9,
-    /// The ring had no room.
+    /// The ring had no room for what is nowhere else: a duplicate, or an answered request.
     LostEvent = 10,
     /// A packet of user space kept its time: no key, no slot, or no clock.
     Unstamped = 11,
+    /// A request was answered or dropped in front of tc, where it is not a
+    /// [`Self::Request`].
+    XdpRequest = 12,
+    /// A reply was handed back in front of tc, where it is not [`Self::Replied`].
+    XdpReplied = 13,
 }
 
 /// A session of the reflector, as the programs know it.
@@ -92,9 +98,8 @@ impl Tables {
             let value = self.maps.sessions.lookup(&octets, MapFlags::ANY);
             let value = value.map_err(Error::libbpf(Step::Read, "sessions"))?;
             let record = value.and_then(|value| SessionRecord::from_octets(&value));
-            found.extend(
-                SessionRecordKey::from_octets(&octets).map(session_key).zip(record.map(state)),
-            );
+            let key = SessionRecordKey::from_octets(&octets);
+            found.extend(key.as_ref().map(session_key).zip(record.map(state)));
         }
         Ok(found)
     }
@@ -148,35 +153,14 @@ fn slow_record_key(key: &SlowKey) -> SlowRecordKey {
     }
 }
 
-fn session_key(record: SessionRecordKey) -> SessionKey {
-    SessionKey {
-        source: socket_address(&record.source, record.source_port),
-        destination: socket_address(&record.destination, record.destination_port),
-        ssid: u16::from_be(record.ssid),
-        micro: u16::from_be(record.micro),
-    }
-}
-
-fn session_record_key(key: &SessionKey) -> SessionRecordKey {
-    SessionRecordKey {
-        source: layout::address(key.source.ip()),
-        destination: layout::address(key.destination.ip()),
-        source_port: key.source.port().to_be(),
-        destination_port: key.destination.port().to_be(),
-        ssid: key.ssid.to_be(),
-        micro: key.micro.to_be(),
-    }
-}
-
 fn state(record: SessionRecord) -> SessionState {
     let spanned = u64::from(record.highest.wrapping_sub(record.lowest)) + 1;
-    let answered = Timestamp::from_bits(record.answered);
     SessionState {
         received: record.received,
         transmitted: record.transmitted,
         first_seen: MonoTime::from_ns(record.first_ns.cast_signed()),
         last_seen: MonoTime::from_ns(record.last_ns.cast_signed()),
-        last_reply: (!answered.is_zero()).then_some((record.answered_sequence, answered)),
+        last_reply: last_reply(record.answered_sequence, record.answered),
         lost_forward: spanned.saturating_sub(record.received),
     }
 }

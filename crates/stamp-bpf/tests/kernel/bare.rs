@@ -77,6 +77,7 @@ fn a_device_without_a_link_header_answers_by_itself() {
         address: address.parse().unwrap(),
         member: None,
         loopback: false,
+        mac: None,
     });
     tables.set_addresses(&local).unwrap();
     publish(&tables, u64::MAX);

@@ -157,7 +157,8 @@ fn address_v4() -> impl Strategy<Value = IpAddr> {
         1 => Just([0, 0, 0, 0]),
         1 => Just([224, 0, 0, 9]),
         1 => Just([10, 9, 9, 9]),
-        1 => any::<[u8; 4]>(),
+        // What is reserved is refused by the kernel's reflector in any case.
+        1 => any::<[u8; 4]>().prop_filter("reserved", |octets| octets[0] < 240),
     ]
     .prop_map(|octets| Ipv4Addr::from(octets).into())
 }
@@ -192,7 +193,7 @@ fn payload() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![4 => valid, 3 => bent, 2 => cut, 3 => vec(any::<u8>(), 0..=44)]
 }
 
-fn datagram() -> impl Strategy<Value = Datagram> {
+pub(crate) fn datagram() -> impl Strategy<Value = Datagram> {
     let source = prop_oneof![
         address_v4().prop_map(|address| (address, "10.0.0.1".parse().unwrap())),
         address_v6().prop_map(|address| (address, "fd00::1".parse().unwrap())),
@@ -237,6 +238,6 @@ fn whatever_comes_both_reflectors_do_the_same() {
     });
 }
 
-fn cases() -> u32 {
+pub(crate) fn cases() -> u32 {
     std::env::var("FATHOM_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(3_000)
 }

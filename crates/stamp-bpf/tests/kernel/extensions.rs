@@ -14,7 +14,7 @@ use crate::frames::{Datagram, Sum};
 use crate::signed::key;
 use crate::twin::{Done, Lists, Twin, inside, request, unlimited};
 
-type List = Vec<(u8, Vec<u8>)>;
+pub(crate) type List = Vec<(u8, Vec<u8>)>;
 
 fn area(list: &[(u8, Vec<u8>)]) -> Vec<u8> {
     let mut area = Vec::new();
@@ -22,12 +22,12 @@ fn area(list: &[(u8, Vec<u8>)]) -> Vec<u8> {
     area
 }
 
-fn open(list: &[(u8, Vec<u8>)]) -> Vec<u8> {
+pub(crate) fn open(list: &[(u8, Vec<u8>)]) -> Vec<u8> {
     [request(Mode::Open, 1, 42), area(list)].concat()
 }
 
 /// A signed request whose extensions are signed in front of those from `behind` on.
-fn signed(sequence: u32, list: &[(u8, Vec<u8>)], behind: usize) -> Vec<u8> {
+pub(crate) fn signed(sequence: u32, list: &[(u8, Vec<u8>)], behind: usize) -> Vec<u8> {
     let (front, back) = list.split_at(behind.min(list.len()));
     let mut signed = area(front);
     let hmac = key().tlv_hmac(sequence.to_be_bytes(), &signed);
@@ -38,7 +38,7 @@ fn signed(sequence: u32, list: &[(u8, Vec<u8>)], behind: usize) -> Vec<u8> {
     [payload, signed].concat()
 }
 
-fn authenticated(policy: Policy) -> Twin {
+pub(crate) fn authenticated(policy: Policy) -> Twin {
     let default = Some(KeyPair { current: key(), previous: None });
     Twin::new(Policy { keys: Keys { default, ..Keys::default() }, ..policy }, &Lists::all())
 }
@@ -58,7 +58,7 @@ fn control(code: u8) -> Vec<u8> {
 }
 
 /// Everything that is to be answered in the kernel.
-fn simple() -> List {
+pub(crate) fn simple() -> List {
     vec![
         (1, vec![]),
         (1, vec![7; 5]),
@@ -80,7 +80,7 @@ fn simple() -> List {
     ]
 }
 
-fn policies() -> [Policy; 3] {
+pub(crate) fn policies() -> [Policy; 3] {
     let disclose = Disclose { ports: false, addresses: false, mac: true };
     [
         unlimited(),
@@ -264,7 +264,7 @@ fn extension() -> impl Strategy<Value = (u8, Vec<u8>)> {
     prop_oneof![4 => one, 4 => filled, 1 => random]
 }
 
-fn areas() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn areas() -> impl Strategy<Value = Vec<u8>> {
     let list = || vec(extension(), 0..6).prop_map(|list| area(&list));
     let cut = (list(), any::<proptest::sample::Index>()).prop_map(|(mut area, at)| {
         area.truncate(at.index(area.len() + 1));
@@ -325,7 +325,7 @@ fn whatever_signed_extensions_come_both_reflectors_do_the_same() {
     });
 }
 
-fn config() -> Config {
+pub(crate) fn config() -> Config {
     let cases = std::env::var("FATHOM_CASES").ok().and_then(|cases| cases.parse().ok());
     Config { cases: cases.unwrap_or(2_000), failure_persistence: None, ..Config::default() }
 }

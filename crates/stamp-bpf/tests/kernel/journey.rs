@@ -3,7 +3,7 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use stamp_bpf::{Event, LocalAddress, Peer, PortUse, Slot, SlowKey, Tables};
+use stamp_bpf::{Event, LocalAddress, Notice, Peer, PortUse, Slot, SlowKey, Tables};
 use stamp_proto::auth::Key;
 use stamp_proto::clock::WallTime;
 use stamp_proto::packet::{Mode, Reply, Shape};
@@ -26,7 +26,7 @@ fn signed() -> Policy {
     Policy { keys: Keys { default, ..Keys::default() }, ..unlimited() }
 }
 
-fn padded(sequence: u32, padding: usize) -> Vec<u8> {
+pub(crate) fn padded(sequence: u32, padding: usize) -> Vec<u8> {
     let mut payload = open_request(sequence, 42);
     if padding > 0 {
         tlv::append(&mut payload, Kind::ExtraPadding, &vec![0x5a; padding]);
@@ -142,9 +142,10 @@ fn check_session(cable: &Cable, policy: &Policy, family: usize, sender: &Tables)
         // A quarter of a nanosecond is cut off of NTP times.
         assert!(t1.shifted(-1) <= t2 && t2 <= t3 && t3 <= t4.shifted(1), "one clock, in order");
     }
-    let bells = doorbell.poll(PATIENCE).unwrap();
-    assert_eq!(bells.len(), 200);
-    assert!(bells.iter().all(|bell| bell.index == 3 && !bell.duplicate));
+    let notices = doorbell.drain().unwrap();
+    assert_eq!(notices.len(), 200);
+    let first = |notice: &Notice| matches!(notice, Notice::Reply(bell) if bell.index == 3 && !bell.duplicate);
+    assert!(notices.iter().all(first));
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv(&mut [0; 200]).is_err(), "what is in a slot is not in the socket");
     sender.end_peer(peer.local, peer.remote).unwrap();
@@ -263,6 +264,7 @@ fn a_host_answers_itself_on_its_loopback_device() {
         address: text.parse().unwrap(),
         member: None,
         loopback: true,
+        mac: None,
     });
     tables.set_addresses(&local).unwrap();
     publish(&tables, u64::MAX);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
 use net_sys::tcx::{Hook, Order, TcxLink};
@@ -61,8 +61,21 @@ impl Host {
             address: address.parse().unwrap(),
             member: None,
             loopback: false,
+            mac: self.mac(),
         };
         self.addresses.iter().map(local).collect()
+    }
+
+    fn mac(&self) -> Option<[u8; 6]> {
+        let octets = self.device.mac().unwrap()?;
+        let octets = octets.split(':').map(|octet| u8::from_str_radix(octet, 16).unwrap());
+        octets.collect::<Vec<_>>().try_into().ok()
+    }
+
+    /// Attaches a program in front of tc, in the driver of the device.
+    pub(crate) fn attach_in_front(&self, program: &Program) -> OwnedFd {
+        let ifindex = self.device.index().unwrap();
+        self.namespace.run(|| attach_xdp(program.xdp().unwrap(), ifindex)).unwrap()
     }
 
     /// Attaches the programs, with port 862 for what `port` says.
@@ -128,6 +141,22 @@ impl Hooked {
 /// All four ways of two hosts to compute sums or leave that to their device.
 pub(crate) const OFFLOADS: [(bool, bool); 4] =
     [(true, true), (true, false), (false, true), (false, false)];
+
+fn attach_xdp(program: BorrowedFd<'_>, ifindex: u32) -> OwnedFd {
+    let options = libbpf_sys::bpf_link_create_opts {
+        sz: size_of::<libbpf_sys::bpf_link_create_opts>() as libbpf_sys::size_t,
+        flags: 1 << 2, // XDP_FLAGS_DRV_MODE
+        ..Default::default()
+    };
+    let (program, device) = (program.as_raw_fd(), ifindex as i32);
+    // SAFETY: the call reads one record of options, which is live and as large as it says.
+    let link = unsafe {
+        libbpf_sys::bpf_link_create(program, device, libbpf_sys::BPF_XDP, &raw const options)
+    };
+    assert!(link >= 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: the descriptor was made by the call above, and nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(link) }
+}
 
 /// Has the kernel send datagrams without a sum, as IPv4 allows.
 pub(crate) fn without_sum(socket: &UdpSocket) {

@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use libbpf_rs::query::ProgInfoIter;
 use net_sys::host::{Capabilities, drop_capabilities_except, kernel_release};
-use stamp_bpf::{Knobs, LinkLayer, Program, Sizes, Tables};
+use stamp_bpf::{Entered, Knobs, LinkLayer, Program, Sizes, Tables};
 use stamp_proto::auth::Key;
-use stamp_proto::reflector::{KeyPair, Keys, Policy};
-use stamp_proto::timestamp::Format;
+use stamp_proto::clock::MonoTime;
+use stamp_proto::reflector::{KeyPair, Keys, Policy, SessionKey};
+use stamp_proto::timestamp::{Format, Timestamp};
 
 /// Twice what the verifier walks today, and a tenth of a second of loading.
 const BUDGET: u32 = 40_000;
@@ -25,12 +26,14 @@ fn the_verifier_walks_no_more_instructions_than_the_budget() {
     let tables = Tables::create(Sizes::default()).unwrap();
     for (mode, policy) in [("open", Policy::default()), ("signed", signed())] {
         let at = Instant::now();
-        let program = Program::load(&tables, &Knobs::new(&policy, Format::Ntp)).unwrap();
+        let knobs = Knobs::new(&policy, Format::Ntp).watched(true).xdp(true);
+        let program = Program::load(&tables, &knobs).unwrap();
         println!("{mode}: loaded in {:?}", at.elapsed());
         for link in [LinkLayer::Ethernet, LinkLayer::None] {
             check(&format!("{mode} ingress {link:?}"), program.ingress(link));
             check(&format!("{mode} egress {link:?}"), program.egress(link));
         }
+        check(&format!("{mode} in front of tc"), program.xdp().unwrap());
     }
 }
 
@@ -44,12 +47,19 @@ fn two_capabilities_are_enough_and_three_on_older_kernels() {
         let keep = Capabilities::from_names(keep).unwrap();
         drop_capabilities_except(keep).unwrap();
         let tables = Tables::create(Sizes::default())?;
-        Program::load(&tables, &Knobs::new(&Policy::default(), Format::Ntp))?;
-        Program::load(&tables, &Knobs::new(&signed(), Format::Ptp)).map(drop)
+        let load = |policy: &Policy, format| {
+            let knobs = Knobs::new(policy, format).watched(true).xdp(true);
+            Program::load(&tables, &knobs)
+        };
+        load(&Policy::default(), Format::Ntp)?;
+        let program = load(&signed(), Format::Ptp)?;
+        let (source, destination) = (([10, 0, 0, 2], 7).into(), ([10, 0, 0, 1], 862).into());
+        let key = SessionKey { source, destination, ssid: 42, micro: 0 };
+        program.enter(&key, 1, Timestamp::from_bits(1), MonoTime::from_ns(1), true)
     };
     // A thread loses them for good, and only itself.
-    let loaded: Result<(), stamp_bpf::Error> = std::thread::spawn(load).join().unwrap();
-    loaded.unwrap();
+    let entered: Result<Entered, stamp_bpf::Error> = std::thread::spawn(load).join().unwrap();
+    assert!(matches!(entered.unwrap(), Entered::Numbered(_)));
 }
 
 fn check(what: &str, program: BorrowedFd<'_>) {

@@ -9,6 +9,7 @@
 
 mod bare;
 mod differential;
+mod enter;
 mod extensions;
 mod frames;
 mod journey;
@@ -22,3 +23,6 @@ mod signed;
 mod slow;
 mod sums;
 mod twin;
+mod watched;
+mod xdp;
+mod xdp_cable;

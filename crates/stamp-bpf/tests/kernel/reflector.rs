@@ -1,7 +1,7 @@
 //! Refusals that only the kernel can decide, limits, and what is nobody's business.
 
 use stamp_bpf::testrun::Frame;
-use stamp_bpf::{Event, Sizes, Skew};
+use stamp_bpf::{Event, PortUse, Sizes, Skew};
 use stamp_proto::packet::{Mode, Reply};
 use stamp_proto::reflector::{Policy, Provisioned, Refusal};
 use stamp_proto::timestamp::{Format, Timestamp};
@@ -31,6 +31,23 @@ fn foreign_packets_go_on_untouched() {
         assert_eq!(twin.run_frame(&request(), &Frame::new(&arp)), Done::Passed(None));
         let elsewhere = Datagram { fragment: 0x0010, ..request() };
         assert_eq!(twin.run(&elsewhere), Done::Passed(None), "a later fragment has no ports");
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn ports_that_are_set_anew_are_the_only_ones() {
+    inside(|| {
+        let twin = Twin::open();
+        let to = |port| Datagram { destination: ([10, 0, 0, 1], port).into(), ..request() };
+        let reflector = PortUse { reflector: true, ..PortUse::default() };
+        for ports in [&[862, 65_535][..], &[0, 863], &[863, 864], &[863, 864], &[]] {
+            twin.tables.set_ports(&ports.iter().map(|&port| (port, reflector)).collect()).unwrap();
+            for port in [0, 862, 863, 864, 65_535] {
+                let answered = matches!(twin.run(&to(port)), Done::Replied(_));
+                assert_eq!(answered, ports.contains(&port), "{port} of {ports:?}");
+            }
+        }
     });
 }
 
@@ -128,6 +145,20 @@ fn our_own_address_is_no_source() {
         let twin = Twin::open();
         let own = Datagram { source: "10.0.0.1:5".parse().unwrap(), ..request() };
         assert_eq!(twin.run(&own), Done::Refused(Refusal::SourceInvalid));
+    });
+}
+
+#[test]
+#[ignore = "root: loads programs"]
+fn nobody_has_a_reserved_address() {
+    inside(|| {
+        let twin = Twin::open();
+        for source in ["240.0.0.0:5", "250.1.2.3:5", "255.255.255.255:5", "224.0.0.1:5"] {
+            let reserved = Datagram { source: source.parse().unwrap(), ..request() };
+            assert_eq!(twin.run(&reserved), Done::Refused(Refusal::SourceInvalid), "{source}");
+        }
+        let last = Datagram { source: "223.255.255.255:5".parse().unwrap(), ..request() };
+        assert!(matches!(twin.run(&last), Done::Replied(_)));
     });
 }
 

@@ -12,7 +12,7 @@ use crate::laboratory::{Cable, PATIENCE};
 use crate::twin::{open_request, unlimited};
 
 /// A second cable between the two hosts.
-fn second(cable: &Cable) -> Veth {
+pub(crate) fn second(cable: &Cable) -> Veth {
     let (near, far) = (cable.near.namespace.place(), cable.far.namespace.place());
     let veth = Veth::join((near, "near1"), (far, "far1")).unwrap();
     let name = |device: &Device, v4: &str, v6: &str| {
