@@ -1,4 +1,5 @@
-//! What tcx and clsact share: typed errors of the bpf system call and program identities.
+//! What tcx, XDP and clsact share: links, typed errors of the bpf system call, and program
+//! identities.
 
 use std::ffi::CString;
 use std::io;
@@ -7,6 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+
+mod link;
+
+pub(crate) use link::device;
+pub use link::{Kind, Link};
 
 /// Why a bpf call failed, by what the caller can do about it.
 #[derive(Debug, Error)]
@@ -36,6 +42,23 @@ pub enum BpfError {
         /// What was tried.
         action: &'static str,
     },
+    /// The hook holds one program, and it is another's.
+    #[error("{action}: another program is there already; remove it, or measure without XDP")]
+    Occupied {
+        /// What was tried.
+        action: &'static str,
+    },
+    /// The driver does not run XDP programs, or not with the device as it is.
+    #[error(
+        "{action}: the driver refuses native XDP ({source}); use generic mode, or a smaller MTU \
+         and as many transmit as receive queues if the driver has XDP"
+    )]
+    NoNativeXdp {
+        /// What was tried.
+        action: &'static str,
+        /// The error number.
+        source: io::Error,
+    },
     /// The path cannot name a pin.
     #[error("{}: {source}; pins need a path on a bpffs that does not exist yet", path.display())]
     Pin {
@@ -45,10 +68,12 @@ pub enum BpfError {
         source: io::Error,
     },
     /// What is pinned there is something else.
-    #[error("{}: not a pinned tcx link; another program owns this path", path.display())]
-    NotTcxLink {
+    #[error("{}: not a pinned {expected} link; another program owns this path", path.display())]
+    OtherPin {
         /// The path.
         path: PathBuf,
+        /// The kind of link that was looked for.
+        expected: &'static str,
     },
     /// The kernel refused for another reason.
     #[error("{action}: {source}; the kernel may be too old or the program of the wrong type")]
@@ -68,13 +93,15 @@ impl BpfError {
             Self::NoDevice { .. } => "no_device",
             Self::Detached { .. } => "detached",
             Self::Full { .. } => "full",
+            Self::Occupied { .. } => "occupied",
+            Self::NoNativeXdp { .. } => "no_native_xdp",
             Self::Pin { .. } => "pin",
-            Self::NotTcxLink { .. } => "not_a_tcx_link",
+            Self::OtherPin { .. } => "other_pin",
             Self::Refused { .. } => "refused",
         }
     }
 
-    fn new(action: &'static str, errno: i32) -> Self {
+    pub(crate) fn new(action: &'static str, errno: i32) -> Self {
         match errno {
             libc::EPERM | libc::EACCES => Self::NotPermitted { action },
             libc::ENODEV => Self::NoDevice { action },
@@ -99,7 +126,8 @@ pub fn program_id(program: BorrowedFd<'_>) -> Result<u32, BpfError> {
 pub fn program_name(id: u32) -> Result<String, BpfError> {
     // SAFETY: a number is all that the call takes.
     let outcome = unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) };
-    let program = descriptor("opening a program by its number", outcome)?;
+    let program = descriptor(outcome)
+        .map_err(|errno| BpfError::new("opening a program by its number", errno))?;
     let info = program_info(program.as_fd())?;
     let name = info.name.iter().map(|sign| sign.cast_unsigned()).take_while(|sign| *sign != 0);
     Ok(String::from_utf8_lossy(&name.collect::<Vec<u8>>()).into_owned())
@@ -118,11 +146,13 @@ fn program_info(program: BorrowedFd<'_>) -> Result<libbpf_sys::bpf_prog_info, Bp
     Ok(info)
 }
 
-/// Turns the result of a libbpf call that yields a descriptor into its owner.
-pub(crate) fn descriptor(action: &'static str, outcome: i32) -> Result<OwnedFd, BpfError> {
-    let raw = check(action, outcome)?;
+/// Turns the result of a libbpf call that yields a descriptor into its owner or an error number.
+pub(crate) fn descriptor(outcome: i32) -> Result<OwnedFd, i32> {
+    if outcome < 0 {
+        return Err(outcome.saturating_neg());
+    }
     // SAFETY: the kernel has just made this descriptor for us, so nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+    Ok(unsafe { OwnedFd::from_raw_fd(outcome) })
 }
 
 /// Turns the result of a libbpf call, which is a negated error number on failure, into ours.

@@ -38,9 +38,6 @@ pub fn link_type(descriptor: BorrowedFd<'_>) -> Result<Option<String>, FdinfoErr
     Ok(field(&read(descriptor)?, "link_type").map(str::to_owned))
 }
 
-/// Kind of a link on a tcx hook.
-pub(crate) const TCX: &str = "tcx";
-
 fn read(descriptor: BorrowedFd<'_>) -> Result<String, FdinfoError> {
     let mut text = String::new();
     File::open(format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd()))

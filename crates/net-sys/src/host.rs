@@ -23,7 +23,7 @@ mod memory;
 pub use bpffs::{Bpffs, bpffs};
 pub use capabilities::{Capabilities, drop_capabilities_except};
 pub use cgroup::{CgroupHierarchy, cgroup_hierarchy};
-pub use clock::{ClockState, clock_state};
+pub use clock::{ClockState, ClockWatch, Leap, clock_state};
 pub use cpus::{CpuList, online_cpus, possible_cpus};
 pub use kernel::{
     KernelRelease, has_btf, hostname, in_initial_user_namespace, kernel_release, page_size,

@@ -1,4 +1,4 @@
-//! Links, addresses and namespace ids as rtnetlink tells them.
+//! Links, addresses, routes and namespace ids as rtnetlink tells them.
 //!
 //! Names come from whoever made the device, a pod included: they may hold control characters.
 //! Another namespace is read through its id in ours, without entering it and without holding a
@@ -13,11 +13,13 @@ mod address;
 mod counters;
 mod nsid;
 mod record;
+mod way;
 
 pub use address::{Address, Scope};
 pub use counters::Counters64;
 pub use nsid::Nsid;
 pub use record::Link;
+pub use way::Way;
 
 use crate::netlink::wire::{Message, Request};
 use crate::netlink::{Connection, NetlinkError, Operation, ParseError};

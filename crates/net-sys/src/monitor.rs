@@ -1,4 +1,4 @@
-//! Link and namespace events of the current network namespace, as they happen.
+//! Link, address and namespace events of the current network namespace, as they happen.
 //!
 //! Events are hints: whoever receives [`Event::Overrun`] has missed some and must read the tables
 //! again. Everything that was still queued at that moment is thrown away first, so an event that
@@ -13,7 +13,7 @@ use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, socket_recv_buffer_size,
 };
 
-use crate::link::{Link, Nsid};
+use crate::link::{Address, Link, Nsid};
 use crate::netlink::wire::{Attributes, Message, Messages};
 use crate::netlink::{
     Datagram, NetlinkError, Operation, ParseError, open_socket, receive, receive_buffer,
@@ -32,6 +32,11 @@ pub enum Event {
         ifindex: u32,
         /// The namespace it was moved to, as far as it has an id.
         moved_to: Option<Nsid>,
+    },
+    /// An address of a link came, went or changed; told by [`Monitor::open_with_addresses`] only.
+    AddressesChanged {
+        /// The link's interface index.
+        ifindex: u32,
     },
     /// This namespace got an id for another one.
     NamespaceKnown {
@@ -61,7 +66,7 @@ pub struct Losses {
     pub foreign: u64,
 }
 
-/// A subscription to link and namespace id events.
+/// A subscription to link and namespace id events, and to address events if asked for.
 #[derive(Debug)]
 pub struct Monitor {
     socket: OwnedFd,
@@ -77,12 +82,21 @@ impl Monitor {
         Self::with_buffer(BUFFER)
     }
 
+    /// Subscribes like [`Monitor::open`], and to changes of addresses of both families.
+    pub fn open_with_addresses() -> Result<Self, NetlinkError> {
+        Self::subscribe(LINK_GROUP | NSID_GROUP | ADDRESS_GROUPS, BUFFER)
+    }
+
     /// Subscribes with a receive buffer of this many bytes.
     ///
     /// Without CAP_NET_ADMIN the kernel caps it at `net.core.rmem_max`.
     pub fn with_buffer(bytes: usize) -> Result<Self, NetlinkError> {
+        Self::subscribe(LINK_GROUP | NSID_GROUP, bytes)
+    }
+
+    fn subscribe(groups: u32, bytes: usize) -> Result<Self, NetlinkError> {
         let failed = |errno| NetlinkError::socket(Operation::Events, errno);
-        let socket = open_socket(LINK_GROUP | NSID_GROUP)?;
+        let socket = open_socket(groups)?;
         set_socket_recv_buffer_size_force(&socket, bytes)
             .or_else(|_not_permitted| set_socket_recv_buffer_size(&socket, bytes))
             .map_err(failed)?;
@@ -197,6 +211,8 @@ fn event(message: &Message<'_>) -> Result<Option<Event>, ParseError> {
             ifindex: Link::from_body(message.body)?.ifindex,
             moved_to: moved_to(message.body)?,
         }),
+        libc::RTM_NEWADDR | libc::RTM_DELADDR => Address::from_body(message.body)?
+            .map(|address| Event::AddressesChanged { ifindex: address.ifindex }),
         libc::RTM_NEWNSID => {
             Nsid::from_message(message)?.map(|nsid| Event::NamespaceKnown { nsid })
         }
@@ -227,6 +243,8 @@ const LINK_HEADER: usize = 16;
 
 const LINK_GROUP: u32 = 1 << (libc::RTNLGRP_LINK - 1);
 const NSID_GROUP: u32 = 1 << (libc::RTNLGRP_NSID - 1);
+const ADDRESS_GROUPS: u32 =
+    (1 << (libc::RTNLGRP_IPV4_IFADDR - 1)) | (1 << (libc::RTNLGRP_IPV6_IFADDR - 1));
 
 /// The kernel doubles it and charges 2.25 KiB for a link event: room for 14 000 of them.
 const BUFFER: usize = 16 * 1024 * 1024;

@@ -4,14 +4,12 @@
 //! type that libbpf derives from the section name plays no part. Interface indices are those of the
 //! calling thread's namespace. Links of others are never changed.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
-use std::ptr::{from_mut, from_ref};
+use std::os::fd::BorrowedFd;
+use std::ptr::from_mut;
 
 use libbpf_sys as sys;
 
-use crate::bpf::{BpfError, check, descriptor, path_text};
-use crate::fdinfo;
+use crate::bpf::{self, BpfError, check, device};
 
 /// The side of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,11 +55,16 @@ impl Order {
     }
 }
 
-/// A link that this process holds open; closing it detaches the program unless it is pinned.
+/// The kind of link that tcx hooks have.
 #[derive(Debug)]
-pub struct TcxLink {
-    descriptor: OwnedFd,
+pub enum Tcx {}
+
+impl bpf::Kind for Tcx {
+    const NAME: &'static str = "tcx";
 }
+
+/// A link to a tcx hook of a device.
+pub type TcxLink = bpf::Link<Tcx>;
 
 /// What the kernel knows of a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,100 +98,22 @@ impl TcxLink {
         hook: Hook,
         order: Order,
     ) -> Result<Self, BpfError> {
-        const ACTION: &str = "attaching a program to a tcx hook";
-        let target = device(ACTION, ifindex)?;
-        let options = sys::bpf_link_create_opts {
-            sz: size_of::<sys::bpf_link_create_opts>() as sys::size_t,
-            flags: order.flag(),
-            ..Default::default()
-        };
-        // SAFETY: `options` is live, tells its own size, and has neither a relative program nor a
-        // pointer in it; the program descriptor is borrowed and therefore open.
-        let outcome = unsafe {
-            sys::bpf_link_create(
-                program.as_raw_fd(),
-                target,
-                hook.attach_type(),
-                from_ref(&options),
-            )
-        };
-        Ok(Self { descriptor: descriptor(ACTION, outcome)? })
-    }
-
-    /// Opens a link that was pinned.
-    ///
-    /// Whatever else is pinned there is left alone and refused.
-    pub fn open_pinned(path: impl AsRef<Path>) -> Result<Self, BpfError> {
-        let path = path.as_ref();
-        let text = path_text(path)?;
-        // SAFETY: `text` is a live, NUL-terminated string.
-        let outcome = unsafe { sys::bpf_obj_get(text.as_ptr()) };
-        if outcome < 0 {
-            return Err(BpfError::pin(path, outcome.saturating_neg()));
-        }
-        let descriptor = descriptor("opening a pinned link", outcome)?;
-        let not_ours = || BpfError::NotTcxLink { path: path.to_owned() };
-        // A map or a program would answer the request for link information with its own.
-        match fdinfo::link_type(descriptor.as_fd()) {
-            Ok(Some(kind)) if kind == fdinfo::TCX => Ok(Self { descriptor }),
-            _ => Err(not_ours()),
-        }
-    }
-
-    /// Puts another program into the place of the current one; no packet goes unseen.
-    pub fn update(&self, program: BorrowedFd<'_>) -> Result<(), BpfError> {
-        let (link, program) = (self.descriptor.as_raw_fd(), program.as_raw_fd());
-        // SAFETY: both descriptors are open and a null pointer means "no options".
-        let outcome = unsafe { sys::bpf_link_update(link, program, std::ptr::null()) };
-        check("updating the program of a tcx link", outcome).map(|_zero| ())
-    }
-
-    /// Gives the link a name on a bpffs, which keeps it attached without this process.
-    pub fn pin(&self, path: impl AsRef<Path>) -> Result<(), BpfError> {
-        let path = path.as_ref();
-        let text = path_text(path)?;
-        // SAFETY: `text` is a live, NUL-terminated string and the descriptor is owned.
-        let outcome = unsafe { sys::bpf_obj_pin(self.descriptor.as_raw_fd(), text.as_ptr()) };
-        if outcome < 0 { Err(BpfError::pin(path, outcome.saturating_neg())) } else { Ok(()) }
-    }
-
-    /// Takes the program off the device, even if the link is pinned; the pin stays, dead.
-    pub fn detach(self) -> Result<(), BpfError> {
-        // SAFETY: the descriptor is owned and therefore open.
-        let outcome = unsafe { sys::bpf_link_detach(self.descriptor.as_raw_fd()) };
-        check("detaching a tcx link", outcome).map(|_zero| ())
+        Self::create(program, ifindex, hook.attach_type(), order.flag())
+            .map_err(|errno| BpfError::new("attaching a program to a tcx hook", errno))
     }
 
     /// Asks the kernel what the link is attached to.
     pub fn info(&self) -> Result<LinkInfo, BpfError> {
-        const ACTION: &str = "reading what the kernel knows of a tcx link";
-        let mut info = sys::bpf_link_info::default();
-        let mut length = size_of_val(&info) as u32;
-        // SAFETY: both pointers are to live locals, and `length` tells the kernel how large `info`
-        // is; a zeroed `info` has no pointer that the kernel would write through.
-        let outcome = unsafe {
-            sys::bpf_link_get_info_by_fd(
-                self.descriptor.as_raw_fd(),
-                from_mut(&mut info),
-                from_mut(&mut length),
-            )
-        };
-        check(ACTION, outcome)?;
-        // SAFETY: every variant of the union is made of plain numbers, and `info` was zeroed, so
-        // all its bytes are initialised; only tcx links get into this type.
+        let info = self.read()?;
+        // SAFETY: every variant of the union is made of plain numbers, and it was zeroed before the
+        // kernel wrote to it; only tcx links get into this type.
         let tcx = unsafe { info.__bindgen_anon_1.tcx };
         Ok(LinkInfo {
             link_id: info.id,
             program_id: info.prog_id,
             ifindex: tcx.ifindex,
-            hook: Hook::from_attach_type(tcx.attach_type).ok_or_else(|| unexpected(ACTION))?,
+            hook: Hook::from_attach_type(tcx.attach_type).ok_or_else(unexpected)?,
         })
-    }
-}
-
-impl AsFd for TcxLink {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.descriptor.as_fd()
     }
 }
 
@@ -209,7 +134,7 @@ pub fn supported() -> Result<bool, BpfError> {
 /// The programs on a hook, in the order in which they run.
 pub fn query(ifindex: u32, hook: Hook) -> Result<Vec<Attached>, BpfError> {
     const ACTION: &str = "reading the programs of a tcx hook";
-    let target = device(ACTION, ifindex)?;
+    let target = device(ifindex).map_err(|errno| BpfError::new(ACTION, errno))?;
     let mut programs = [0_u32; MAX_PROGRAMS];
     let mut links = [0_u32; MAX_PROGRAMS];
     let mut options = sys::bpf_prog_query_opts {
@@ -232,12 +157,9 @@ pub fn query(ifindex: u32, hook: Hook) -> Result<Vec<Attached>, BpfError> {
         .collect())
 }
 
-fn device(action: &'static str, ifindex: u32) -> Result<i32, BpfError> {
-    i32::try_from(ifindex).ok().filter(|&index| index > 0).ok_or(BpfError::NoDevice { action })
-}
-
-fn unexpected(action: &'static str) -> BpfError {
-    BpfError::Refused { action, source: std::io::ErrorKind::InvalidData.into() }
+fn unexpected() -> BpfError {
+    let source = std::io::ErrorKind::InvalidData.into();
+    BpfError::Refused { action: TcxLink::READING, source }
 }
 
 /// `BPF_MPROG_MAX`: a hook never has more.

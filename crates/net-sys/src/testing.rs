@@ -69,12 +69,21 @@ fn number() -> u32 {
 
 /// Loads `r0 = verdict; exit` as a TC classifier.
 pub(crate) fn program(verdict: i32) -> OwnedFd {
+    load(libbpf_sys::BPF_PROG_TYPE_SCHED_CLS, verdict)
+}
+
+/// Loads the same as an XDP program.
+pub(crate) fn xdp_program(verdict: i32) -> OwnedFd {
+    load(libbpf_sys::BPF_PROG_TYPE_XDP, verdict)
+}
+
+fn load(kind: libbpf_sys::bpf_prog_type, verdict: i32) -> OwnedFd {
     let instructions = [0xb7 | (u64::from(verdict.cast_unsigned()) << 32), 0x95];
     // SAFETY: the instructions and both strings outlive the call, and two instructions of eight
     // octets each is what the array holds.
     let raw = unsafe {
         libbpf_sys::bpf_prog_load(
-            libbpf_sys::BPF_PROG_TYPE_SCHED_CLS,
+            kind,
             c"verdict".as_ptr(),
             c"GPL".as_ptr(),
             instructions.as_ptr().cast(),

@@ -1,9 +1,9 @@
-//! What rtnetlink says of links, addresses and filters.
+//! What rtnetlink says of links, addresses, routes and filters.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use net_sys::clsact::Filter;
-use net_sys::link::{Address, Link};
+use net_sys::link::{Address, Link, Way};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, any, prop_oneof};
 
@@ -28,6 +28,7 @@ fn attributes(kinds: &'static [u16]) -> impl Strategy<Value = Vec<u8>> {
             any::<u32>().prop_map(|number| number.to_ne_bytes().to_vec()),
             (0_u32..3).prop_map(|number| number.to_ne_bytes().to_vec()),
             any::<[u8; 16]>().prop_map(Vec::from),
+            any::<[u8; 16]>().prop_map(|address| [&[10, 0], &address[..]].concat()),
             vec(any::<u8>(), 0..12),
             (184_usize..208).prop_map(|length| vec![7; length]),
         ];
@@ -150,34 +151,109 @@ fn links_are_read_like_attribute_by_attribute() {
     });
 }
 
-/// Index, address and length of the prefix; the inner nothing is a family other than IP.
-fn address_slowly(body: &[u8]) -> Option<Option<(u32, IpAddr, u8)>> {
+/// An address of `family`; the inner nothing is a family other than IP.
+fn ip(family: u8, value: &[u8]) -> Option<Option<IpAddr>> {
+    match family {
+        2 => <[u8; 4]>::try_from(value).ok().map(|octets| Some(octets.into())),
+        10 => <[u8; 16]>::try_from(value).ok().map(|octets| Some(octets.into())),
+        _ => Some(None),
+    }
+}
+
+#[derive(Debug, PartialEq)]
+struct Place {
+    index: u32,
+    address: IpAddr,
+    prefix: u8,
+    peer: Option<IpAddr>,
+    broadcast: Option<Ipv4Addr>,
+    /// Failed, deprecated, tentative.
+    flags: u32,
+}
+
+fn address_slowly(body: &[u8]) -> Option<Option<Place>> {
     let (header, attributes) = body.split_at_checked(8)?;
-    let (mut own, mut other) = (None, None);
+    let (mut own, mut other, mut broadcast) = (None, None, None);
+    let mut flags = u32::from(header[2]);
     for (kind, value) in taken_apart(attributes)? {
-        let address = match (kind, header[0]) {
-            (1 | 2, 2) => Some(IpAddr::from(<[u8; 4]>::try_from(value).ok()?)),
-            (1 | 2, 10) => Some(IpAddr::from(<[u8; 16]>::try_from(value).ok()?)),
-            _ => None,
-        };
         match kind {
-            1 => other = address,
-            2 => own = address,
+            1 => other = ip(header[0], value)?,
+            2 => own = ip(header[0], value)?,
+            4 => broadcast = ip(header[0], value)?,
+            8 => flags = number(value)?,
             _ => {}
         }
     }
-    let index = number(&header[4..])?;
-    Some(own.or(other).map(|address| (index, address, header[1])))
+    let broadcast = match broadcast {
+        Some(IpAddr::V4(address)) => Some(address),
+        _ => None,
+    };
+    let (index, flags) = (number(&header[4..])?, flags & 0x68);
+    Some(own.or(other).map(|address| {
+        let peer = other.filter(|other| *other != address);
+        Place { index, address, prefix: header[1], peer, broadcast, flags }
+    }))
 }
 
 #[test]
 fn addresses_are_read_like_attribute_by_attribute() {
-    hold(body(8, &[1, 2, 3, 900]), |body| {
+    hold(body(8, &[1, 2, 2, 3, 4, 8, 900]), |body| {
         let read = Address::from_body(&body).ok();
         let facts = |found: Option<Address>| {
-            found.map(|address| (address.ifindex, address.address, address.prefix_len))
+            found.map(|it| Place {
+                index: it.ifindex,
+                address: it.address,
+                prefix: it.prefix_len,
+                peer: it.peer,
+                broadcast: it.broadcast,
+                flags: u32::from(it.dad_failed) * 0x08
+                    | u32::from(it.deprecated) * 0x20
+                    | u32::from(it.tentative) * 0x40,
+            })
         };
         assert_eq!(read.map(facts), address_slowly(&body));
+    });
+}
+
+/// Device, source, next hop, MTU and whether it is this host.
+type Route = (u32, Option<IpAddr>, Option<IpAddr>, Option<u32>, bool);
+
+/// The inner nothing is a route that lets nothing pass.
+fn route_slowly(body: &[u8]) -> Option<Option<Route>> {
+    let (header, attributes) = body.split_at_checked(12)?;
+    let (mut device, mut source, mut gateway, mut mtu) = (0, None, None, None);
+    for (kind, value) in taken_apart(attributes)? {
+        match kind {
+            4 => device = number(value)?,
+            5 => gateway = ip(header[0], value)?,
+            7 => source = ip(header[0], value)?,
+            8 => {
+                let metrics = taken_apart(value)?.into_iter().filter(|(kind, _)| *kind == 2);
+                let read: Option<Vec<_>> = metrics.map(|(_, value)| number(value)).collect();
+                mtu = read?.last().copied().filter(|mtu| *mtu != 0);
+            }
+            18 => {
+                let (family, address) = value.split_at_checked(2)?;
+                let family = u16::from_ne_bytes([family[0], family[1]]);
+                gateway = ip(u8::try_from(family).unwrap_or(0), address)?;
+            }
+            _ => {}
+        }
+    }
+    if (6..=9).contains(&header[7]) {
+        return Some(None);
+    }
+    (device != 0).then_some(Some((device, source, gateway, mtu, header[7] == 2)))
+}
+
+#[test]
+fn routes_are_read_like_attribute_by_attribute() {
+    hold(body(12, &[4, 4, 4, 5, 7, 8, 18, 2, 900]), |body| {
+        let read = Way::from_body(&body).ok();
+        let facts = |found: Option<Way>| {
+            found.map(|way| (way.ifindex, way.source, way.gateway, way.mtu, way.local))
+        };
+        assert_eq!(read.map(facts), route_slowly(&body));
     });
 }
 

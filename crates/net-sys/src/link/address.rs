@@ -41,34 +41,52 @@ pub struct Address {
     pub ifindex: u32,
     /// The interface's own address, also on point-to-point links.
     pub address: IpAddr,
-    /// Length of the prefix.
+    /// Length of the prefix, which is that of the peer where there is one.
     pub prefix_len: u8,
+    /// The other end of a point-to-point link.
+    pub peer: Option<IpAddr>,
+    /// Broadcast address, which IPv4 alone has.
+    pub broadcast: Option<Ipv4Addr>,
     /// How far it is valid.
     pub scope: Scope,
+    /// Whether it is not known yet that nobody else on the link has it (RFC 4862 §5.4).
+    pub tentative: bool,
+    /// Whether somebody else on the link has it.
+    pub dad_failed: bool,
+    /// Whether nothing new should begin with it (RFC 4862 §5.5.4).
+    pub deprecated: bool,
 }
 
 impl Address {
     /// Reads the body of an `RTM_NEWADDR` message; `None` for families other than IP.
     pub fn from_body(body: &[u8]) -> Result<Option<Self>, ParseError> {
         let (header, attributes) = Attributes::behind::<HEADER>(body, "address message")?;
-        let [family, prefix_len, _flags, scope, ..] = *header;
-        let mut local = None;
-        let mut address = None;
+        let [family, prefix_len, flags, scope, ..] = *header;
+        let mut flags = u32::from(flags);
+        let (mut local, mut address, mut broadcast) = (None, None, None);
         for attribute in attributes {
             let attribute = attribute?;
             match attribute.kind {
                 libc::IFA_LOCAL => local = ip(family, &attribute)?,
                 libc::IFA_ADDRESS => address = ip(family, &attribute)?,
+                libc::IFA_BROADCAST => broadcast = ip(family, &attribute)?,
+                // The octet in the header has no room for the newer ones.
+                libc::IFA_FLAGS => flags = attribute.u32("address flags")?,
                 _ => {}
             }
         }
-        let ifindex = u32_at(header, INDEX).unwrap_or(0);
+        let has = |flag: u32| flags & flag != 0;
         // On a point-to-point link IFA_ADDRESS is the peer and IFA_LOCAL is ours.
-        Ok(local.or(address).map(|address| Self {
-            ifindex,
-            address,
+        Ok(local.or(address).map(|own| Self {
+            ifindex: u32_at(header, INDEX).unwrap_or(0),
+            address: own,
             prefix_len,
+            peer: address.filter(|&other| other != own),
+            broadcast: broadcast.and_then(ipv4),
             scope: scope.into(),
+            tentative: has(libc::IFA_F_TENTATIVE),
+            dad_failed: has(libc::IFA_F_DADFAILED),
+            deprecated: has(libc::IFA_F_DEPRECATED),
         }))
     }
 
@@ -78,7 +96,15 @@ impl Address {
     }
 }
 
-fn ip(family: u8, attribute: &Attribute<'_>) -> Result<Option<IpAddr>, ParseError> {
+const fn ipv4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// Reads an address of `family`; `None` for families other than IP.
+pub(super) fn ip(family: u8, attribute: &Attribute<'_>) -> Result<Option<IpAddr>, ParseError> {
     match i32::from(family) {
         libc::AF_INET => octets(attribute).map(|o: [u8; 4]| Some(Ipv4Addr::from(o).into())),
         libc::AF_INET6 => octets(attribute).map(|o: [u8; 16]| Some(Ipv6Addr::from(o).into())),

@@ -30,6 +30,8 @@ pub struct Link {
     pub mtu: Option<u32>,
     /// Whether the administrator switched it on.
     pub up: bool,
+    /// Whether it can pass packets, as far as its driver tells (RFC 2863 `ifOperStatus`).
+    pub running: bool,
     /// Whether it has a carrier.
     pub lower_up: bool,
     /// Whether it is a loopback device.
@@ -55,6 +57,7 @@ impl Link {
             ifindex: u32_at(header, INDEX.start).unwrap_or(0),
             link_type: u16_at(header, LINK_TYPE.start).unwrap_or(0),
             up: has(libc::IFF_UP),
+            running: has(libc::IFF_RUNNING),
             lower_up: has(libc::IFF_LOWER_UP),
             loopback: has(libc::IFF_LOOPBACK),
             ..Self::default()

@@ -16,6 +16,12 @@ const VETH: &[u8] = include_bytes!("testdata/veth.bin");
 /// What kernel 6.18 says of an address of a pod.
 const ADDRESS: &[u8] = include_bytes!("testdata/address.bin");
 
+/// What kernel 6.18 says of one end of a point-to-point link, with a broadcast address even so.
+const PEER: &[u8] = include_bytes!("testdata/peer.bin");
+
+/// What kernel 6.18 says of an address of IPv6 that is only kept for what has begun with it.
+const DEPRECATED: &[u8] = include_bytes!("testdata/deprecated.bin");
+
 /// Statistics end before the newest counter on kernels before 5.19.
 const STATS_BEFORE_5_19: usize = 24 * 8;
 
@@ -29,7 +35,7 @@ fn a_captured_link_reads_as_it_was() {
     assert_eq!((link.ifindex, link.peer_ifindex), (2, Some(2)));
     assert_eq!(link.link_netnsid, Nsid::new(0));
     assert_eq!((link.link_type, link.mtu), (libc::ARPHRD_ETHER, Some(1500)));
-    assert!(link.up && link.lower_up && !link.loopback && link.is_ethernet());
+    assert!(link.up && link.running && link.lower_up && !link.loopback && link.is_ethernet());
     assert_eq!(link.controller_ifindex, None);
     let counters = link.counters.unwrap();
     assert!(counters.rx_packets > 0 && counters.rx_bytes >= counters.rx_packets * 42);
@@ -42,6 +48,33 @@ fn a_captured_address_reads_as_it_was() {
     assert_eq!(address.address, IpAddr::from(Ipv4Addr::new(192, 0, 2, 2)));
     assert_eq!((address.ifindex, address.prefix_len), (2, 24));
     assert_eq!(address.scope, Scope::Global);
+    assert_eq!((address.peer, address.broadcast), (None, None));
+    assert!(!address.tentative && !address.dad_failed && !address.deprecated);
+}
+
+#[test]
+fn an_address_of_a_point_to_point_link_is_ours_and_not_the_peers() {
+    let address = Address::from_body(PEER).unwrap().unwrap();
+    assert_eq!(address.address, IpAddr::from([10, 77, 0, 1]));
+    assert_eq!((address.peer, address.prefix_len), (Some([10, 77, 0, 2].into()), 32));
+    assert_eq!(address.broadcast, Some(Ipv4Addr::new(10, 77, 0, 255)));
+}
+
+#[test]
+fn an_address_tells_whether_it_may_be_used() {
+    let address = Address::from_body(DEPRECATED).unwrap().unwrap();
+    assert!(address.deprecated && !address.tentative && !address.dad_failed);
+    assert_eq!((address.peer, address.broadcast), (None, None));
+    let flagged = |octet: u8, flags: u32| {
+        let header = [libc::AF_INET as u8, 24, octet, 0, 2, 0, 0, 0];
+        let request =
+            Request::new(libc::RTM_NEWADDR, &header).with(libc::IFA_LOCAL, &[10, 0, 0, 1]);
+        let body = request.with(libc::IFA_FLAGS, &flags.to_ne_bytes()).finish(0).split_off(16);
+        Address::from_body(&body).unwrap().unwrap()
+    };
+    assert!(flagged(0, libc::IFA_F_TENTATIVE).tentative, "the attribute has all flags");
+    assert!(flagged(0, libc::IFA_F_DADFAILED).dad_failed);
+    assert!(!flagged(0xff, 0).deprecated, "the octet counts only without the attribute");
 }
 
 #[test]
@@ -58,10 +91,29 @@ fn no_truncation_of_a_link_reads_as_another_link() {
 
 #[test]
 fn no_truncation_of_an_address_reads_as_another_address() {
-    let whole = Address::from_body(ADDRESS).unwrap();
-    for length in 0..ADDRESS.len() {
-        if let Ok(Some(address)) = Address::from_body(&ADDRESS[..length]) {
-            assert_eq!(Some(address), whole, "cut at {length}");
+    for body in [ADDRESS, DEPRECATED] {
+        let whole = Address::from_body(body).unwrap();
+        for length in 0..body.len() {
+            if let Ok(Some(address)) = Address::from_body(&body[..length]) {
+                assert_eq!(Some(address), whole, "cut at {length}");
+            }
+        }
+    }
+}
+
+#[test]
+fn no_wrong_octet_of_an_address_is_fatal_and_none_makes_a_broadcast_of_ipv6() {
+    for body in [PEER, DEPRECATED] {
+        for position in 0..body.len() {
+            for value in [0, 1, 2, 4, 8, 10, 0x14, 0x80, 0xff] {
+                let mut wrong = body.to_vec();
+                wrong[position] = value;
+                if let Ok(Some(address)) = Address::from_body(&wrong) {
+                    let broadcast = address.broadcast.is_some();
+                    assert!(address.address.is_ipv4() || !broadcast, "{value:#x} at {position}");
+                    assert_ne!(address.peer, Some(address.address), "{value:#x} at {position}");
+                }
+            }
         }
     }
 }
@@ -182,6 +234,40 @@ fn a_pod_is_read_through_its_id_without_being_entered() {
 
 #[test]
 #[ignore = "root: makes network namespaces"]
+fn an_address_that_another_has_already_fails_its_test() {
+    let (node, pod) = node_and_pod();
+    node.set_sysctl("net/ipv6/conf/host0/accept_dad", "1").unwrap();
+    pod.ip(["address", "add", "fd00::5/64", "dev", "pod0", "nodad"]).unwrap();
+    node.ip(["address", "add", "fd00::5/64", "dev", "host0"]).unwrap();
+    node.ip(["address", "add", "fd00::6/64", "dev", "host0"]).unwrap();
+    let state = |last: u16| {
+        let all = Route::open().unwrap().addresses(None).unwrap();
+        let wanted = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last]);
+        all.into_iter().find(|address| address.address == wanted)
+    };
+    inside(&node, || {
+        eventually("the failure of the test", || state(5)?.dad_failed.then_some(()));
+        eventually("the end of the other", || (!state(6)?.tentative).then_some(()));
+        assert!(!state(6).unwrap().dad_failed);
+    });
+}
+
+#[test]
+#[ignore = "root: makes a network namespace"]
+fn a_device_whose_other_end_is_down_is_up_but_not_running() {
+    let namespace = Namespace::create("running").unwrap();
+    namespace.ip(["link", "add", "one", "type", "veth", "peer", "name", "two"]).unwrap();
+    namespace.ip(["link", "set", "one", "up"]).unwrap();
+    inside(&namespace, || {
+        let link = || Route::open().unwrap().link("one", None).unwrap();
+        assert!(link().up && !link().running && !link().lower_up);
+        namespace.ip(["link", "set", "two", "up"]).unwrap();
+        eventually("a running device", || link().running.then_some(()));
+    });
+}
+
+#[test]
+#[ignore = "root: makes network namespaces"]
 fn counters_of_a_pod_are_what_it_sees_itself() {
     let (node, pod) = node_and_pod();
     let path = traffic::Path {
@@ -266,6 +352,7 @@ fn a_dump_among_changes_is_noticed_and_repeated_until_it_is_whole() {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| inside(&namespace, || churn(&stop)));
+        let _stop = Stop(&stop);
         inside(&namespace, || {
             let mut route = Route::open().unwrap();
             let request = link_request(0);
@@ -276,8 +363,16 @@ fn a_dump_among_changes_is_noticed_and_repeated_until_it_is_whole() {
             });
             assert_whole(&eventually("a whole dump", || route.links(None).ok()));
         });
-        stop.store(true, Ordering::Relaxed);
     });
+}
+
+/// Ends the changes, also when the test fails: the scope waits for the thread that makes them.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Makes and deletes a device over and over.

@@ -68,6 +68,29 @@ fn a_link_comes_and_goes() {
 }
 
 #[test]
+#[ignore = "root: makes a network namespace"]
+fn addresses_that_come_and_go_are_told_to_those_who_ask() {
+    let namespace = Namespace::create("addresses").unwrap();
+    namespace.ip(["link", "add", "one", "type", "veth", "peer", "name", "two"]).unwrap();
+    let (mut asked, mut silent, ifindex) = inside(&namespace, || {
+        let link = crate::Route::open().unwrap().link("one", None).unwrap();
+        (Monitor::open_with_addresses().unwrap(), Monitor::open().unwrap(), link.ifindex)
+    });
+    let changed = Event::AddressesChanged { ifindex };
+    for verb in ["add", "delete"] {
+        for address in ["192.0.2.1/24", "fd00::1/64"] {
+            namespace.ip(["address", verb, address, "dev", "one"]).unwrap();
+            until(&mut asked, |event| *event == changed);
+        }
+    }
+    namespace.ip(["link", "add", "end", "type", "bridge"]).unwrap();
+    until(&mut asked, |event| is_change_of(event, "end"));
+    let events = until(&mut silent, |event| is_change_of(event, "end"));
+    assert!(!events.contains(&changed), "nobody asked for it: {events:?}");
+    assert_eq!((asked.losses(), silent.losses()), (Losses::default(), Losses::default()));
+}
+
+#[test]
 #[ignore = "root: makes network namespaces"]
 fn a_link_that_moves_away_says_where_to() {
     let (node, pod) = node_and_pod();
@@ -171,4 +194,19 @@ fn one_unreadable_message_spoils_its_datagram() {
     assert_eq!(events(&datagram), Ok(expected.to_vec()));
     datagram.extend(message(libc::RTM_NEWLINK, &[0; 8]));
     assert!(events(&datagram).is_err());
+}
+
+#[test]
+fn an_address_event_is_of_its_link_however_much_of_it_is_missing() {
+    let datagram = |kind, body: &[u8]| crate::netlink::wire::Request::new(kind, body).finish(0);
+    let mut body = vec![libc::AF_INET as u8, 24, 0, 0, 7, 0, 0, 0];
+    body.extend([8, 0, libc::IFA_LOCAL as u8, 0, 192, 0, 2, 1]);
+    let changed = vec![Event::AddressesChanged { ifindex: 7 }];
+    for kind in [libc::RTM_NEWADDR, libc::RTM_DELADDR] {
+        assert_eq!(events(&datagram(kind, &body)), Ok(changed.clone()));
+        for length in (0..body.len()).step_by(4) {
+            let read = events(&datagram(kind, &body[..length]));
+            assert!(!read.is_ok_and(|read| read.contains(&changed[0])), "cut at {length}");
+        }
+    }
 }

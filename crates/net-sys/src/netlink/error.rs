@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -20,6 +21,8 @@ pub enum Operation {
     Links,
     /// Reading interface addresses.
     Addresses,
+    /// Looking up a route.
+    Routes,
     /// Reading namespace ids.
     NamespaceIds,
     /// Waiting for change events.
@@ -40,6 +43,7 @@ impl Operation {
             Self::Open => "opening an rtnetlink socket",
             Self::Links => "reading links",
             Self::Addresses => "reading interface addresses",
+            Self::Routes => "looking up a route",
             Self::NamespaceIds => "reading namespace ids",
             Self::Events => "waiting for link events",
             Self::Qdiscs => "reading queueing disciplines",
@@ -73,6 +77,17 @@ pub enum NetlinkError {
         operation: Operation,
         /// The id.
         nsid: Nsid,
+    },
+    /// No route leads there, one forbids it, or the source cannot be used for it.
+    #[error(
+        "no route to {destination}: {source}; check the routing table, the source address and, \
+         for a link-local address, the device"
+    )]
+    NoRoute {
+        /// Where to.
+        destination: IpAddr,
+        /// The error number.
+        source: io::Error,
     },
     /// The caller lacks a capability.
     #[error("{operation}: not permitted; the process needs CAP_NET_ADMIN in that namespace")]
@@ -146,6 +161,7 @@ impl NetlinkError {
         match self {
             Self::NoDevice { .. } => "no_device",
             Self::NoNamespace { .. } => "no_namespace",
+            Self::NoRoute { .. } => "no_route",
             Self::NotPermitted { .. } => "not_permitted",
             Self::Exists { .. } => "exists",
             Self::NotFound { .. } => "not_found",
@@ -177,6 +193,22 @@ impl NetlinkError {
         }
     }
 
+    /// Asking for a route needs no capability and the requests made here are valid, so these are
+    /// answers of the routing table.
+    pub(crate) fn of_destination(self, destination: IpAddr) -> Self {
+        match self {
+            Self::NotPermitted { .. } => Self::no_route(destination, libc::EACCES),
+            Self::Refused { source, .. } if forbids_route(&source) => {
+                Self::NoRoute { destination, source }
+            }
+            error => error,
+        }
+    }
+
+    pub(crate) fn no_route(destination: IpAddr, errno: i32) -> Self {
+        Self::NoRoute { destination, source: io::Error::from_raw_os_error(errno) }
+    }
+
     pub(crate) fn last_os_error(operation: Operation) -> Self {
         Self::Socket { operation, source: io::Error::last_os_error() }
     }
@@ -190,6 +222,14 @@ impl NetlinkError {
             _ => Self::Refused { operation, detail, source: io::Error::from_raw_os_error(errno) },
         }
     }
+}
+
+/// The last is the answer of a kernel without IPv6.
+fn forbids_route(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::ENETUNREACH | libc::EHOSTUNREACH | libc::EINVAL | libc::EOPNOTSUPP)
+    )
 }
 
 fn hint(detail: Option<&str>) -> String {

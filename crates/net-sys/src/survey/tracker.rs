@@ -98,7 +98,7 @@ impl Tracker {
                 }
                 Event::NamespaceKnown { .. } => self.todo.identify = true,
                 Event::NamespaceGone { nsid } => self.namespaces.forget_nsid(nsid),
-                Event::Overrun | Event::Woken => {}
+                Event::Overrun | Event::Woken | Event::AddressesChanged { .. } => {}
             }
         }
         Ok(())

@@ -1,10 +1,13 @@
 use std::net::UdpSocket;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use super::*;
 use crate::bpf::program_id;
 use crate::host::{Capabilities, drop_capabilities_except};
-use crate::testing::{Namespace, PinDirectory, inside, node_and_pod, prefix_map, program};
+use crate::testing::{
+    Namespace, PinDirectory, eventually, inside, node_and_pod, prefix_map, program,
+};
 
 const NEXT: i32 = -1;
 const SHOT: i32 = 2;
@@ -34,7 +37,7 @@ fn this_kernel_has_tcx() {
 fn a_program_is_known_by_its_name() {
     let next = program(NEXT);
     let id = program_id(next.as_fd()).unwrap();
-    assert_eq!(crate::bpf::program_name(id).unwrap(), "verdict");
+    assert_eq!(bpf::program_name(id).unwrap(), "verdict");
 }
 
 #[test]
@@ -51,7 +54,8 @@ fn one_program_serves_both_hooks() {
             let attached = query(1, hook).unwrap();
             assert_eq!(attached, [Attached { program_id: id, link_id: Some(info.link_id) }]);
             drop(link);
-            assert_eq!(query(1, hook).unwrap(), []);
+            // A process that another test is starting may hold a copy until it runs.
+            eventually("the end of the link", || query(1, hook).unwrap().is_empty().then_some(()));
         }
     });
 }
@@ -135,7 +139,7 @@ fn what_is_pinned_and_no_tcx_link_is_refused() {
     for (name, object) in [("program", program(NEXT)), ("map", prefix_map())] {
         let path = pins.pin(name, &object);
         let outcome = TcxLink::open_pinned(path).map_err(|error| error.reason());
-        assert_eq!(outcome.err(), Some("not_a_tcx_link"), "{name}");
+        assert_eq!(outcome.err(), Some("other_pin"), "{name}");
     }
     for path in [pins.path().join("missing"), "/etc/hostname".into(), "a\0b".into()] {
         let outcome = TcxLink::open_pinned(&path).map_err(|error| error.reason());
