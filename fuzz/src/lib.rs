@@ -1,11 +1,13 @@
 //! The kernel's parser, compiled for user space, beside the slow reading that the tests
-//! of the loaded program use; and the laws that hold between them.
+//! of the loaded program use; the readers of [test packets](stamp); and the laws that hold
+//! between each and its slow reading.
 
 #[expect(clippy::unwrap_used, reason = "shared with tests, where it is permitted")]
 #[path = "../../crates/flow-bpf/tests/kernel/reference.rs"]
 mod reference;
 
 mod host;
+pub mod stamp;
 
 use flow_model::flow::Counts;
 use flow_model::wire;

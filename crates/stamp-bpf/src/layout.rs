@@ -78,7 +78,7 @@ records!(
     ProvisionedKey = 40,
     SlowRecordKey = 40,
     SlowRecord = 24,
-    EntryRecord = 120,
+    EntryRecord = 112,
     KeySlot = 132,
     PeerKey = 36,
     PeerRecord = 16,

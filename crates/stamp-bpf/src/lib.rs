@@ -47,7 +47,7 @@ mod xdp_skel {
 pub use doorbell::{Answered, Bell, Doorbell, Notice};
 pub use error::{Error, Step};
 pub use knobs::{Knobs, Skew};
-pub use program::{Entered, LinkLayer, Place, Program};
+pub use program::{LinkLayer, Program};
 pub use tables::{
     Event, LocalAddress, Peer, PortUse, Publication, SessionState, Sizes, Slot, SlotAnswer,
     SlowKey, SlowRequest, Tables, Window,

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use libbpf_rs::ProgramMut;
 use libbpf_rs::skel::{OpenSkel, SkelBuilder};
 use stamp_proto::clock::MonoTime;
-use stamp_proto::reflector::SessionKey;
+use stamp_proto::reflector::{Entered, Place, SessionKey};
 use stamp_proto::timestamp::Timestamp;
 
 use crate::error::{Error, Step};
@@ -123,40 +123,16 @@ impl Program {
     }
 }
 
-/// What became of a request that was shown to the sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entered {
-    /// It was here before, and is not to be answered.
-    Replay,
-    /// Its reply has its own number: none was asked for, or the table is full.
-    Stateless,
-    /// Its reply has a number of the session.
-    Numbered(Place),
-}
-
-/// The place of a reply in its session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The reply's number.
-    pub sequence: u32,
-    /// Requests that arrived, this one included.
-    pub received: u64,
-    /// Replies that were numbered, this one included.
-    pub transmitted: u64,
-    /// Number and T3 of the reply before.
-    pub last_reply: Option<(u32, Timestamp)>,
-}
-
 fn entered(entry: &EntryRecord) -> Entered {
     match entry.verdict {
         ENTERED_REPLAY => Entered::Replay,
         ENTERED_NUMBERED => Entered::Numbered(Place {
-            sequence: entry.sequence,
+            number: entry.sequence,
             received: entry.received,
-            transmitted: entry.transmitted,
             last_reply: last_reply(entry.answered_sequence, entry.answered),
+            ahead: entry.is_ahead != 0,
         }),
-        _ => Entered::Stateless,
+        _ => Entered::Unnumbered,
     }
 }
 

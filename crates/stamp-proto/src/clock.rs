@@ -28,6 +28,14 @@ impl WallTime {
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// True from a second before a leap second of this midnight, inserted or left out, to a
+    /// second behind it. The kernel shows an inserted one as 23:59:59 once more, and leaves
+    /// out 23:59:59.
+    pub const fn is_about_midnight(self) -> bool {
+        let of_day = self.0.rem_euclid(DAY_NS);
+        of_day >= DAY_NS - 2 * SECOND_NS || of_day <= SECOND_NS
+    }
 }
 
 /// Whether two clocks are apart by what TAI and UTC are, were or will soon be apart: a
@@ -63,9 +71,25 @@ impl MonoTime {
     }
 }
 
+const SECOND_NS: i64 = 1_000_000_000;
+const DAY_NS: i64 = 86_400 * SECOND_NS;
+
 #[cfg(test)]
 mod tests {
-    use super::looks_like_tai;
+    use super::{DAY_NS, SECOND_NS, WallTime, looks_like_tai};
+
+    #[test]
+    fn leap_seconds_are_about_midnight() {
+        let about = |of_day: i64| {
+            [0, 20_000, -3].map(|day| WallTime::from_ns(day * DAY_NS + of_day).is_about_midnight())
+        };
+        for within in [-2 * SECOND_NS, -1, 0, SECOND_NS] {
+            assert_eq!(about(within), [true; 3], "{within}");
+        }
+        for outside in [-2 * SECOND_NS - 1, SECOND_NS + 1, DAY_NS / 2] {
+            assert_eq!(about(outside), [false; 3], "{outside}");
+        }
+    }
 
     #[test]
     fn offsets_of_whole_leap_seconds_are_suspect() {

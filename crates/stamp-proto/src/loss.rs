@@ -157,10 +157,12 @@ impl Ledger {
         self.slots.open() as u32
     }
 
-    /// Accounts for a reply with the reflector's number `r` to request `s`.
+    /// Accounts for a reply with the reflector's number `r` to request `s`, which came
+    /// `in_time` by its own times, whenever it is looked at. Only a loss that is decided
+    /// already stays one.
     ///
     /// `None` when no such request is remembered.
-    pub fn handle_reply(&mut self, s: u32, r: u32) -> Option<Outcome> {
+    pub fn handle_reply(&mut self, s: u32, r: u32, in_time: bool) -> Option<Outcome> {
         let s = self.slots.remembered(s)?;
         if self.reflector == Reflector::Unknown && r != s as u32 {
             self.reflector = Reflector::Stateful;
@@ -170,7 +172,8 @@ impl Ledger {
         let (r, copy) = self.number(r, s, first);
         if first {
             self.count_order(s, copy);
-            return Some(self.settle(s, r, before));
+            let late = !in_time || s < self.slots.undecided();
+            return Some(self.settle(s, r, late));
         }
         let way = if copy == Copy::Again { Direction::Reverse } else { Direction::Forward };
         self.counts.duplicate.add(Some(way).filter(|_| self.stateful()));
@@ -203,6 +206,16 @@ impl Ledger {
         self.slots.undecided() as u32..self.slots.first_open() as u32
     }
 
+    /// True while request `s` waits for its reply.
+    pub fn is_open(&self, s: u32) -> bool {
+        self.settled(s) == Some(Settled::Open)
+    }
+
+    /// True when a reply to request `s` has been accounted for, in time or late.
+    pub fn is_answered(&self, s: u32) -> bool {
+        matches!(self.settled(s), Some(Settled::Answered | Settled::Late))
+    }
+
     /// What has been counted until now.
     pub const fn counts(&self) -> &Counts {
         &self.counts
@@ -217,6 +230,10 @@ impl Ledger {
     #[cfg(test)]
     fn start_at(&mut self, s: u64) {
         self.slots.start_at(s);
+    }
+
+    fn settled(&self, s: u32) -> Option<Settled> {
+        self.slots.remembered(s).map(|s| self.slots.settled(s))
     }
 
     fn stateful(&self) -> bool {
@@ -235,16 +252,12 @@ impl Ledger {
         (self.replies.begin_again(r, s, first), Copy::Ahead)
     }
 
-    fn settle(&mut self, s: u64, r: i64, before: Settled) -> Outcome {
-        let late = before == Settled::Lost;
+    fn settle(&mut self, s: u64, r: i64, late: bool) -> Outcome {
         self.slots.answer(s, late, r);
-        if late {
-            self.counts.late += 1;
-            return Outcome::Late;
-        }
-        self.counts.received += 1;
+        self.counts.late += u64::from(late);
+        self.counts.received += u64::from(!late);
         self.decide();
-        Outcome::First
+        if late { Outcome::Late } else { Outcome::First }
     }
 
     /// Reordering on the way back shows in the order of r; what shows only in the order

@@ -8,6 +8,7 @@
 //! smallest delays wide, and holds as long as ρ does.
 
 mod book;
+mod rate;
 mod skew;
 
 use std::collections::VecDeque;
@@ -15,9 +16,44 @@ use std::collections::VecDeque;
 use crate::clock::MonoTime;
 
 pub use book::{Between, OffsetBook};
+pub use rate::OwnRate;
 
 /// Parts in 10⁹ by which two clocks can drift apart.
 pub type Ppb = u64;
+
+/// How long samples count, and how fast clocks may drift apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Nanoseconds for which a sample counts while newer ones come.
+    pub window_ns: i64,
+    /// Nanoseconds after the last sample for which the offset is told at all.
+    pub expire_ns: i64,
+    /// Highest rate between two clocks that both follow UTC.
+    pub max_skew: Ppb,
+    /// Highest rate between any other two.
+    pub max_skew_unsynced: Ppb,
+}
+
+impl Settings {
+    /// The rate for a sample: `both_follow_utc` by what the two ends say, while the rate
+    /// of our own clock has been changed by up to `own_change`.
+    pub const fn rate(&self, both_follow_utc: bool, own_change: Ppb) -> Ppb {
+        let skew = if both_follow_utc { self.max_skew } else { self.max_skew_unsynced };
+        skew.saturating_add(own_change)
+    }
+}
+
+impl Default for Settings {
+    /// A minute, two minutes, 15 and 200 parts in 10⁶.
+    fn default() -> Self {
+        Self {
+            window_ns: 60_000_000_000,
+            expire_ns: 120_000_000_000,
+            max_skew: 15_000,
+            max_skew_unsynced: 200_000,
+        }
+    }
+}
 
 /// Where the other clock stands against ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +83,7 @@ impl Offset {
 #[derive(Debug)]
 pub struct Estimator {
     window_ns: i64,
+    expire_ns: i64,
     bins: VecDeque<Bin>,
     steps: u64,
 }
@@ -70,12 +107,20 @@ struct Proof {
 }
 
 impl Estimator {
-    /// An estimator that remembers samples for `window_ns` nanoseconds.
+    /// An estimator that remembers samples for `window_ns` nanoseconds, and the last ones
+    /// for ever.
     pub const fn new(window_ns: i64) -> Self {
-        Self { window_ns, bins: VecDeque::new(), steps: 0 }
+        Self { window_ns, expire_ns: i64::MAX, bins: VecDeque::new(), steps: 0 }
     }
 
-    /// Takes the proof of one sample: T3 − T4 and T2 − T1, at T4.
+    /// An estimator that remembers samples as long as these settings say.
+    pub const fn with(settings: &Settings) -> Self {
+        let Settings { window_ns, expire_ns, .. } = *settings;
+        Self { window_ns, expire_ns, bins: VecDeque::new(), steps: 0 }
+    }
+
+    /// Takes the proof of one sample: T3 − T4 and T2 − T1, where `at` is T1. The other
+    /// clock was read some time between T1 and T4, so that is how old both limits may be.
     ///
     /// `rate` bounds how fast the clocks drift apart around now. Returns false when the
     /// sample contradicts those before it: a clock has stepped or drifts faster, and the
@@ -100,15 +145,20 @@ impl Estimator {
         consistent
     }
 
-    /// Where the other clock stands at `now`; absent before the first sample.
+    /// Where the other clock stands at `now`; absent before the first sample, and when the
+    /// last one is too long ago.
     pub fn estimate(&self, now: MonoTime) -> Option<Offset> {
+        let measured_at = self.bins.back()?.last;
+        if now.since(measured_at) > self.expire_ns {
+            return None;
+        }
         let (low, high) = self.interval(now)?;
         let width = high.checked_sub(low)?.max(0) as u64;
         Some(Offset {
             offset_ns: low + (width / 2) as i64,
             bound_ns: width / 2 + 1,
             skew_ppb: skew::slope(self.bins.iter().map(|bin| (bin.lower, bin.upper))),
-            measured_at: self.bins.back()?.last,
+            measured_at,
             samples: self.bins.iter().map(|bin| bin.samples).sum(),
         })
     }

@@ -5,6 +5,7 @@
 //! one answer, and no reply causes one: see [`Shape`]. The answer is complete but for
 //! T3, which [`Reflector::stamp`] writes as the last thing before it leaves.
 
+mod control;
 mod extensions;
 mod policy;
 mod prefixes;
@@ -12,7 +13,7 @@ mod rate;
 mod refusal;
 mod session;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::auth::Key;
 use crate::clock::{MonoTime, WallTime};
@@ -21,14 +22,17 @@ use crate::packet::{Mode, Reply, Request, Shape};
 use crate::timestamp::{Format, Timestamp};
 use crate::tlv::SyncSource;
 
-use extensions::Context;
-use rate::Limiter;
+use control::Asked;
+use extensions::{Context, Draft};
+use rate::{Limiter, Volume};
 
+pub use control::{Control, Copies};
 pub use extensions::Wanted;
 pub use policy::{Disclose, KeyPair, Keys, Numbering, Policy, Provisioned};
 pub use prefixes::{Prefix, PrefixError, Prefixes};
+pub use rate::{Limit, Limits};
 pub use refusal::Refusal;
-pub use session::{Session, SessionKey, Sessions};
+pub use session::{Entered, Place, Session, SessionKey, Sessions};
 
 /// A packet to the reflector's port, and what is known of how it came.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +90,8 @@ pub struct Answer {
     pub payload: Vec<u8>,
     /// What the packet that carries it is to look like.
     pub wanted: Wanted,
+    /// How often it is to be sent, each time with a number and T3 of its own.
+    pub copies: Copies,
     mode: Mode,
     key: Option<Key>,
     session: Option<SessionKey>,
@@ -107,6 +113,16 @@ impl Answer {
     pub const fn sequence(&self) -> u32 {
         self.sequence
     }
+
+    /// Makes it one more copy, with this number; it has to be stamped again.
+    pub fn renumber(&mut self, sequence: u32) {
+        self.sequence = sequence;
+        self.payload[..4].copy_from_slice(&sequence.to_be_bytes());
+        // Extensions that were not signed are granted one answer, and stay as they came.
+        if let Some(key) = self.key.as_ref().filter(|_| self.copies != Copies::ONE) {
+            extensions::sign(&mut self.payload[self.mode.base_len()..], key, sequence);
+        }
+    }
 }
 
 /// Answers packets by a policy, and remembers the sessions they belong to.
@@ -115,26 +131,43 @@ pub struct Reflector {
     policy: Policy,
     sessions: Sessions,
     limiter: Limiter,
+    volume: Volume,
     old_keys: u64,
 }
 
 impl Reflector {
     /// A reflector without any session.
     pub fn new(policy: Policy) -> Self {
-        let sessions = Sessions::new(policy.max_sessions, policy.session_timeout_ns);
-        let limiter = Limiter::new(policy.rate, policy.burst, policy.global_rate);
-        Self { policy, sessions, limiter, old_keys: 0 }
+        let sessions = Sessions::new(&policy);
+        let limiter = Limiter::new(policy.limits());
+        Self { policy, sessions, limiter, volume: Volume::default(), old_keys: 0 }
     }
 
     /// Decides over one packet. `clock` is what stands in the answer beside T2.
     pub fn handle(&mut self, arrival: &Arrival<'_>, clock: &Clock) -> Result<Answer, Refusal> {
         let accepted = self.accept(arrival)?;
-        let (id, numbered) = self.enter(&accepted)?;
-        let answer = self.answer(&accepted, clock, id, numbered)?;
+        let entered = accepted.enter(&mut |id, request, numbered| {
+            self.sessions.enter(id, request, numbered, arrival.now)
+        })?;
+        let answer = self.answer(&accepted, clock, entered)?;
         if let Some(session) = answer.session.as_ref().and_then(|id| self.sessions.find(id)) {
             session.transmitted += 1;
         }
         Ok(answer)
+    }
+
+    /// The same with sessions that somebody else keeps. `book` is asked to count a request
+    /// that is to be answered, and told whether its reply is to be numbered by the session;
+    /// it is not asked where there is neither a number nor a replay to look for.
+    pub fn handle_with(
+        &mut self,
+        arrival: &Arrival<'_>,
+        clock: &Clock,
+        book: &mut dyn FnMut(SessionKey, &Request, bool) -> Entered,
+    ) -> Result<Answer, Refusal> {
+        let accepted = self.accept(arrival)?;
+        let entered = accepted.enter(book)?;
+        self.answer(&accepted, clock, entered)
     }
 
     /// Writes T3 into `answer`, signs it, and remembers when its session was last
@@ -145,7 +178,16 @@ impl Reflector {
             key.sign(&mut answer.payload);
         }
         if let Some(session) = answer.session.as_ref().and_then(|key| self.sessions.find(key)) {
-            session.answered_at(sent);
+            session.last_reply = Some((answer.sequence, sent));
+        }
+    }
+
+    /// Makes `answer` the next copy of itself, where more than one is to be sent; it has to
+    /// be stamped again. Its extensions stay what they were in the first.
+    pub fn repeat(&mut self, answer: &mut Answer) {
+        if let Some(session) = answer.session.as_ref().and_then(|id| self.sessions.find(id)) {
+            answer.renumber(session.transmitted as u32);
+            session.transmitted += 1;
         }
     }
 
@@ -194,18 +236,22 @@ impl Reflector {
         self.guard(mode, arrival, light)?;
         self.limiter.admit(arrival.source.ip(), arrival.now, light)?;
         let key = self.verify(mode, &request, arrival.payload)?;
-        Ok(Accepted { arrival, request, mode, key, light })
+        let ssid = if light { 0 } else { request.ssid.unwrap_or(0) };
+        // What a light peer pads with says nothing.
+        let area = arrival.payload.get(mode.base_len()..).filter(|_| !light).unwrap_or(&[]);
+        let id = SessionKey::new(arrival, ssid, area);
+        if !self.policy.provisioned(&id) {
+            return Err(Refusal::NotProvisioned);
+        }
+        let numbered = self.policy.counts(ssid);
+        Ok(Accepted { arrival, request, mode, key, light, id, numbered })
     }
 
     /// True when the source is one of the TWAMP-Light peers.
     fn admit_source(&self, arrival: &Arrival<'_>) -> Result<bool, Refusal> {
         let source = arrival.source.ip();
         let loopback = source.is_loopback() && !arrival.destination.ip().is_loopback();
-        if source.is_multicast()
-            || source.is_unspecified()
-            || loopback
-            || arrival.source.port() == 0
-        {
+        if !is_host(source) || loopback || arrival.source.port() == 0 {
             return Err(Refusal::SourceInvalid);
         }
         if !self.policy.allows(source) {
@@ -245,60 +291,34 @@ impl Reflector {
         Ok(Some(previous))
     }
 
-    /// Counts the request in its session, and gives back the session where replies are
-    /// numbered by it.
-    fn enter(&mut self, accepted: &Accepted<'_>) -> Result<(SessionKey, Option<Session>), Refusal> {
-        let Accepted { arrival, request, mode, light, .. } = *accepted;
-        let ssid = if light { 0 } else { request.ssid.unwrap_or(0) };
-        // What a light peer pads with says nothing.
-        let area = arrival.payload.get(mode.base_len()..).filter(|_| !light).unwrap_or(&[]);
-        let id = SessionKey::new(arrival, ssid, area);
-        if !self.policy.provisioned(&id) {
-            return Err(Refusal::NotProvisioned);
-        }
-        let numbered = self.policy.counts(ssid);
-        if !numbered && mode == Mode::Open {
-            return Ok((id, None));
-        }
-        let Some(session) = self.sessions.enter(id, arrival.now) else { return Ok((id, None)) };
-        if mode == Mode::Authenticated
-            && !session.replay.admits(request.sequence, request.timestamp)
-        {
-            return Err(Refusal::Replay);
-        }
-        session.count(request.sequence);
-        Ok((id, numbered.then(|| session.clone())))
-    }
-
     fn answer(
-        &self,
+        &mut self,
         accepted: &Accepted<'_>,
         clock: &Clock,
-        id: SessionKey,
-        session: Option<Session>,
+        place: Option<Place>,
     ) -> Result<Answer, Refusal> {
-        let Accepted { arrival, request, mode, key, light } = *accepted;
+        let Accepted { arrival, request, mode, key, light, id, .. } = *accepted;
         let receive_timestamp = clock.encode(arrival.received);
         if receive_timestamp.is_zero() {
             return Err(Refusal::ClockUnset);
         }
         let mut payload = arrival.payload.to_vec();
         payload.resize(payload.len().max(mode.base_len()), 0);
-        let sequence =
-            session.as_ref().map_or(request.sequence, |session| session.transmitted as u32);
-        let numbered = session.is_some().then_some(id);
-        let mut wanted = Wanted::back_to(arrival);
+        let sequence = place.map_or(request.sequence, |place| place.number);
+        let mut draft = Draft::back_to(arrival, &mut self.volume);
         if !light {
             let context = Context {
                 policy: &self.policy,
                 arrival,
                 clock,
-                session,
+                place,
                 sequence,
                 key: key.as_ref(),
+                asked: Asked::of(arrival.payload, mode.base_len(), &self.policy),
             };
-            wanted = extensions::reflect(&mut payload[mode.base_len()..], &context)?;
+            extensions::reflect(&mut payload, mode.base_len(), &context, &mut draft)?;
         }
+        let Draft { wanted, copies, .. } = draft;
         let reply = Reply {
             sequence,
             timestamp: Timestamp::ZERO,
@@ -311,7 +331,7 @@ impl Reflector {
             sender_ttl: arrival.ttl,
         };
         reply.emit(mode, &mut payload);
-        Ok(Answer { payload, wanted, mode, key, session: numbered, sequence })
+        Ok(Answer { payload, wanted, copies, mode, key, session: place.map(|_| id), sequence })
     }
 }
 
@@ -323,6 +343,35 @@ struct Accepted<'a> {
     mode: Mode,
     key: Option<Key>,
     light: bool,
+    id: SessionKey,
+    /// Its reply is to be numbered by its session.
+    numbered: bool,
+}
+
+impl Accepted<'_> {
+    /// Has the request counted where there is anything to count, and gives the place of
+    /// its reply where that is numbered by its session.
+    fn enter(
+        &self,
+        book: &mut dyn FnMut(SessionKey, &Request, bool) -> Entered,
+    ) -> Result<Option<Place>, Refusal> {
+        if !self.numbered && self.mode == Mode::Open {
+            return Ok(None);
+        }
+        match book(self.id, &self.request, self.numbered) {
+            Entered::Replay => Err(Refusal::Replay),
+            Entered::Unnumbered => Ok(None),
+            Entered::Numbered(place) => Ok(Some(place)),
+        }
+    }
+}
+
+/// False for what no single host is called by: groups, nobody, and what IPv4 has kept back
+/// with the broadcast address at its end. RFC 1112 §4.
+fn is_host(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    let kept_back = matches!(address, IpAddr::V4(v4) if v4.octets()[0] >= 240);
+    !(address.is_multicast() || address.is_unspecified() || kept_back)
 }
 
 /// True when the octets in which a reply has its time of arrival are within an hour of

@@ -196,23 +196,39 @@ impl Sender {
         }
     }
 
+    /// Takes the T1 that the kernel put into request `sequence` itself: replies to it
+    /// echo that one.
+    pub fn handle_stamped(&mut self, sequence: u32, timestamp: Timestamp, at: Moment) {
+        if self.remembers(sequence) {
+            *self.slot(sequence) = Sent { timestamp, at, stamped: true };
+        }
+    }
+
     /// Decides over a packet that came from the reflector's address and port.
     pub fn handle_reply(&mut self, payload: &[u8], arrival: &Arrival) -> Result<Sample, Discard> {
         let reply = self.check(payload, arrival)?;
+        self.handle_checked(&reply, arrival)
+    }
+
+    /// Takes a reply of which the kernel has said that it counts: session, T1, signature
+    /// and TTL are those of the request it names.
+    ///
+    /// Whether it came in time is a matter of its own times, not of when it is handed
+    /// over: one that took the whole timeout is late, and one that did not is not, unless
+    /// its request is counted as lost already.
+    pub fn handle_checked(&mut self, reply: &Reply, arrival: &Arrival) -> Result<Sample, Discard> {
         let sent = *self.slot(reply.sender_sequence);
-        let outcome = self.ledger.handle_reply(reply.sender_sequence, reply.sequence);
+        let in_time = !self.is_over(&sent, arrival.at.mono);
+        let outcome = self.ledger.handle_reply(reply.sender_sequence, reply.sequence, in_time);
         let outcome = outcome.ok_or(Discard::Unsolicited)?;
-        let sample = Sample::new(&reply, sent.at, arrival, outcome, self.settings.timescale);
+        let sample = Sample::new(reply, sent.at, arrival, outcome, self.settings.timescale);
         Ok(Sample { stamped: sent.stamped, ..sample })
     }
 
     /// Gives up requests whose time is over, and calls losses unknown that nothing will
     /// explain any more.
     pub fn handle_timeout(&mut self, now: MonoTime) {
-        while self
-            .oldest_open()
-            .is_some_and(|sent| now.since(sent.at.mono) >= self.settings.timeout_ns)
-        {
+        while self.oldest_open().is_some_and(|sent| self.is_over(&sent, now)) {
             self.ledger.handle_timeout(self.ledger.open().start);
         }
         self.flush_before(now);
@@ -221,6 +237,21 @@ impl Sender {
     /// When [`Self::handle_timeout`] has something to do, if nothing arrives before.
     pub fn poll_timeout(&self) -> Option<MonoTime> {
         self.oldest_open().map(|sent| sent.at.mono.after(self.settings.timeout_ns))
+    }
+
+    /// Requests that [`Self::handle_timeout`] would give up at `now`, the oldest first:
+    /// whatever else may know of their replies has to be asked before.
+    pub fn overdue(&self, now: MonoTime) -> impl Iterator<Item = u32> {
+        let open = self.ledger.open();
+        (0..open.end.wrapping_sub(open.start))
+            .map(move |n| open.start.wrapping_add(n))
+            .filter(|&sequence| self.ledger.is_open(sequence))
+            .take_while(move |&sequence| self.is_over(&self.sent[self.index(sequence)], now))
+    }
+
+    /// True when a reply to request `sequence` has been taken, in time or late.
+    pub fn is_answered(&self, sequence: u32) -> bool {
+        self.ledger.is_answered(sequence)
     }
 
     /// Calls everything decided or unknown: no more replies are waited for.
@@ -293,6 +324,10 @@ impl Sender {
         if given_up > 0 {
             self.ledger.flush(undecided.start.wrapping_add(given_up - 1));
         }
+    }
+
+    const fn is_over(&self, sent: &Sent, now: MonoTime) -> bool {
+        now.since(sent.at.mono) >= self.settings.timeout_ns
     }
 
     fn oldest_open(&self) -> Option<Sent> {

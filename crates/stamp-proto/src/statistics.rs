@@ -5,9 +5,13 @@
 //! is kept negative.
 
 mod bins;
+mod rolling;
+mod series;
 mod variation;
 
 pub use bins::{Bins, BinsError, Scale};
+pub use rolling::Rolling;
+pub use series::{Second, Series, Spread};
 pub use variation::{Jitter, Variation, Varied};
 
 use std::collections::BTreeMap;

@@ -4,11 +4,13 @@
 //! extensions and knows their fields; what a reflector does with them is in
 //! [`crate::reflector`]. Code points that are not known survive.
 
+mod control;
 mod value;
 
+pub use control::{AddressGroup, PacketControl};
 pub use value::{
-    AccessReport, ClassOfService, DirectMeasurement, FollowUp, MicroSession, PacketControl,
-    SyncSource, TimestampInformation, TimestampMethod,
+    AccessReport, ClassOfService, DirectMeasurement, FollowUp, MicroSession, SyncSource,
+    TimestampInformation, TimestampMethod,
 };
 
 /// Octets in front of each value: flags, type and length.

@@ -220,7 +220,7 @@ impl Pair {
         assert!(sample.residence_ns.is_none_or(|residence| (residence - 3 * US).abs() <= 2));
         let (Some(near), Some(far)) = (sample.near_raw_ns(), sample.far_raw_ns()) else { return };
         // A time in a packet is cut to a quarter of a nanosecond, and there are two in each.
-        self.estimator.record(came.at.mono, -far - 2, near + 2, 20_000);
+        self.estimator.record(sample.t1.mono, -far - 2, near + 2, 20_000);
         let (low, high) = self.estimator.estimate(came.at.mono).unwrap().interval();
         let truth = self.other_clock(now).since(came.at.wall);
         assert!((low..=high).contains(&truth), "{truth} outside of {low}..={high}");

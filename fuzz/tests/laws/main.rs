@@ -14,6 +14,7 @@ mod frames;
 mod netlink;
 mod pages;
 mod parser;
+mod stamp;
 
 use std::fmt::Debug;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -206,9 +206,9 @@ fn addresses_are_read_like_attribute_by_attribute() {
                 prefix: it.prefix_len,
                 peer: it.peer,
                 broadcast: it.broadcast,
-                flags: u32::from(it.dad_failed) * 0x08
-                    | u32::from(it.deprecated) * 0x20
-                    | u32::from(it.tentative) * 0x40,
+                flags: (u32::from(it.dad_failed) << 3)
+                    | (u32::from(it.deprecated) << 5)
+                    | (u32::from(it.tentative) << 6),
             })
         };
         assert_eq!(read.map(facts), address_slowly(&body));

@@ -213,10 +213,9 @@ struct stamp_entry {
 	__u32 verdict;	      /* enum stamp_entered, as all behind it an answer */
 	__u32 sequence;
 	__u64 received;
-	__u64 transmitted; /* this reply included */
-	__u64 answered;	   /* T3 of the reply before, 0: there was none */
+	__u64 answered; /* T3 of the reply before, 0: there was none */
 	__u32 answered_sequence;
-	__u32 pad;
+	__u32 is_ahead; /* 1: its number is above those of all requests before */
 };
 
 /* The two states of SHA-256 behind the padded key. */
@@ -351,7 +350,7 @@ _Static_assert(sizeof(struct stamp_provisioned) == 40, "ABI");
 _Static_assert(sizeof(struct stamp_source) == 16, "ABI");
 _Static_assert(sizeof(struct stamp_slow_key) == 40, "ABI");
 _Static_assert(sizeof(struct stamp_slow) == 24, "ABI");
-_Static_assert(sizeof(struct stamp_entry) == 120, "ABI");
+_Static_assert(sizeof(struct stamp_entry) == 112, "ABI");
 _Static_assert(sizeof(struct stamp_keys) == 132, "ABI");
 _Static_assert(sizeof(struct stamp_peer_key) == 36, "ABI");
 _Static_assert(sizeof(struct stamp_peer) == 16, "ABI");

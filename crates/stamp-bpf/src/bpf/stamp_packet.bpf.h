@@ -117,6 +117,7 @@ struct place {
 	u32 numbered; /* 0: replies have their requests' numbers, and there is no more */
 	u32 sequence; /* of the reply, host order */
 	u32 answered_sequence;
+	u32 is_ahead; /* the request's number is above those of all before */
 	u64 received;
 	u64 transmitted; /* this reply included */
 	u64 answered;	 /* T3 of the reply before, 0: there was none */

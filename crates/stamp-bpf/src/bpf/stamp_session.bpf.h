@@ -94,11 +94,10 @@ static __always_inline bool count_request(struct stamp_session *s, u32 sequence,
 	s->last_ns = now_ns;
 	fresh = !cfg.authenticated || admits(s, sequence, sent);
 	if (fresh) {
-		if (!s->received) {
+		if (!s->received)
 			s->lowest = sequence;
-			s->highest = sequence;
-		}
-		if ((s32)(sequence - s->highest) > 0)
+		out->is_ahead = !s->received || (s32)(sequence - s->highest) > 0;
+		if (out->is_ahead)
 			s->highest = sequence;
 		s->received += 1;
 		if (numbered)

@@ -63,9 +63,9 @@ static __always_inline enum stamp_entered enter_for_user(struct stamp_entry *ent
 		return STAMP_ENTERED_STATELESS;
 	entry->sequence = place.sequence;
 	entry->received = place.received;
-	entry->transmitted = place.transmitted;
 	entry->answered = place.answered;
 	entry->answered_sequence = place.answered_sequence;
+	entry->is_ahead = place.is_ahead;
 	expect_reply(entry);
 	return STAMP_ENTERED_NUMBERED;
 }

@@ -157,8 +157,8 @@ fn address_v4() -> impl Strategy<Value = IpAddr> {
         1 => Just([0, 0, 0, 0]),
         1 => Just([224, 0, 0, 9]),
         1 => Just([10, 9, 9, 9]),
-        // What is reserved is refused by the kernel's reflector in any case.
-        1 => any::<[u8; 4]>().prop_filter("reserved", |octets| octets[0] < 240),
+        1 => Just([240, 0, 0, 1]),
+        1 => any::<[u8; 4]>(),
     ]
     .prop_map(|octets| Ipv4Addr::from(octets).into())
 }

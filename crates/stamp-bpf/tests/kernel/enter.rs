@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use stamp_bpf::testrun::{self, Frame};
-use stamp_bpf::{Entered, LinkLayer, Place, Sizes, Skew};
+use stamp_bpf::{LinkLayer, Sizes, Skew};
 use stamp_proto::clock::MonoTime;
 use stamp_proto::packet::{Mode, Reply, Request};
-use stamp_proto::reflector::SessionKey;
+use stamp_proto::reflector::{Entered, Place, SessionKey};
 use stamp_proto::timestamp::{Format, Timestamp};
 use stamp_proto::tlv::{self, Kind};
 
@@ -42,17 +42,19 @@ fn user_space_and_the_kernel_number_the_replies_of_one_session_together() {
         for plain in [Datagram::v4(&open_request(7, 42)), Datagram::v6(&open_request(7, 42))] {
             let key = key(&plain, 42);
             let first = place(enter(&twin, &key, 5, 1, true));
-            let alone = Place { sequence: 0, received: 1, transmitted: 1, last_reply: None };
+            let alone = Place { number: 0, received: 1, last_reply: None, ahead: true };
             assert_eq!(first, alone);
             let second = replied(&twin, &plain);
             assert_eq!(second.sequence, 1);
             let third = place(enter(&twin, &key, 9, 1, true));
-            assert_eq!((third.sequence, third.received, third.transmitted), (2, 3, 3));
+            assert_eq!((third.number, third.received, third.ahead), (2, 3, true));
             assert_eq!(third.last_reply, Some((1, second.timestamp)));
             assert_eq!(replied(&twin, &plain).sequence, 3);
+            let again = place(enter(&twin, &key, 9, 1, true));
+            assert_eq!((again.number, again.ahead), (4, false));
             let sessions = twin.tables.sessions().unwrap();
             let state = sessions.iter().find(|(of, _)| *of == key).unwrap().1;
-            assert_eq!((state.received, state.transmitted, state.lost_forward), (4, 4, 1));
+            assert_eq!((state.received, state.transmitted, state.lost_forward), (5, 5, 0));
         }
         assert_eq!(twin.tables.sessions().unwrap().len(), 2);
     });
@@ -66,11 +68,11 @@ fn what_gets_no_number_is_counted_all_the_same() {
         let key = key(&Datagram::v4(&[]), 42);
         let now = MonoTime::from_ns(77);
         let entered = twin.program.enter(&key, 5, Timestamp::ZERO, now, false).unwrap();
-        assert_eq!(entered, Entered::Stateless);
+        assert_eq!(entered, Entered::Unnumbered);
         let [(found, state)] = twin.tables.sessions().unwrap()[..] else { panic!("one session") };
         assert_eq!((found, state.received, state.transmitted), (key, 1, 0));
         assert_eq!((state.first_seen, state.last_seen), (now, now));
-        assert_eq!(place(enter(&twin, &key, 6, 1, true)).sequence, 0);
+        assert_eq!(place(enter(&twin, &key, 6, 1, true)).number, 0);
     });
 }
 
@@ -86,7 +88,7 @@ fn a_request_that_was_here_before_is_a_replay_whoever_saw_it() {
         assert!(matches!(twin.run(&datagram), Done::Replied(_)));
         let key = key(&datagram, 42);
         assert_eq!(enter(&twin, &key, 3, sent, true), Entered::Replay);
-        assert_eq!(place(enter(&twin, &key, 4, sent + 1, true)).sequence, 1);
+        assert_eq!(place(enter(&twin, &key, 4, sent + 1, true)).number, 1);
         assert_eq!(enter(&twin, &key, 4, sent + 1, false), Entered::Replay);
         assert_eq!(twin.tables.sessions().unwrap()[0].1.received, 2);
     });
@@ -100,7 +102,7 @@ fn without_room_for_a_session_there_is_none() {
         let twin = Twin::with(unlimited(), &Lists::all(), Format::Ntp, Skew::default(), sizes);
         let datagram = Datagram::v4(&[]);
         let refused = (1..=9)
-            .filter(|&ssid| enter(&twin, &key(&datagram, ssid), 1, 1, true) == Entered::Stateless);
+            .filter(|&ssid| enter(&twin, &key(&datagram, ssid), 1, 1, true) == Entered::Unnumbered);
         assert_eq!(refused.count(), 5);
         assert_eq!(twin.tables.happened(stamp_bpf::Event::SessionRefused).unwrap(), 5);
     });
@@ -119,7 +121,7 @@ fn no_number_is_given_twice_however_many_ask() {
             let outcome = testrun::run(ingress, &Frame::new(&frame)).unwrap();
             Reply::parse(Mode::Open, plain.payload_of(&outcome.octets)).unwrap().sequence
         };
-        let by_hand = || place(enter(&twin, &key, 1, 1, true)).sequence;
+        let by_hand = || place(enter(&twin, &key, 1, 1, true)).number;
         let numbers: Vec<u32> = std::thread::scope(|scope| {
             let packets = scope.spawn(|| (0..2000).map(|_| by_packet()).collect::<Vec<_>>());
             let hands = scope.spawn(|| (0..2000).map(|_| by_hand()).collect::<Vec<_>>());
@@ -140,7 +142,7 @@ fn the_next_follow_up_tells_when_user_space_answered() {
         let arrived = testrun::run(ingress, &Frame::new(&asked.frame())).unwrap();
         assert_eq!(arrived.verdict, NEXT);
         let key = key(&asked, 42);
-        let number = place(enter(&twin, &key, 8, 1, true)).sequence;
+        let number = place(enter(&twin, &key, 8, 1, true)).number;
         let (payload, _) = twin.expect(&asked, Timestamp::from_bits(1)).unwrap();
         let (source, destination) = (asked.destination, asked.source);
         let answer = Datagram { source, destination, payload, options: 0, ..asked.clone() };

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use libbpf_rs::query::ProgInfoIter;
 use net_sys::host::{Capabilities, drop_capabilities_except, kernel_release};
-use stamp_bpf::{Entered, Knobs, LinkLayer, Program, Sizes, Tables};
+use stamp_bpf::{Knobs, LinkLayer, Program, Sizes, Tables};
 use stamp_proto::auth::Key;
 use stamp_proto::clock::MonoTime;
-use stamp_proto::reflector::{KeyPair, Keys, Policy, SessionKey};
+use stamp_proto::reflector::{Entered, KeyPair, Keys, Policy, SessionKey};
 use stamp_proto::timestamp::{Format, Timestamp};
 
 /// Twice what the verifier walks today, and a tenth of a second of loading.

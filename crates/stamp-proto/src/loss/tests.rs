@@ -41,8 +41,8 @@ impl Path {
         let mut arrivals = arrivals.into_iter().peekable();
         for n in 0..fates.len() as u64 + self.timeout / self.interval + 1 {
             let now = n * self.interval;
-            while let Some((_, s, r)) = arrivals.next_if(|&(at, ..)| at < now) {
-                ledger.handle_reply(s, r);
+            while let Some((at, s, r)) = arrivals.next_if(|&(at, ..)| at < now) {
+                ledger.handle_reply(s, r, self.in_time(at, s));
             }
             if let Some(s) = n.checked_sub(self.timeout / self.interval) {
                 ledger.handle_timeout(s as u32);
@@ -52,6 +52,10 @@ impl Path {
             }
         }
         self.truth(fates)
+    }
+
+    fn in_time(&self, at: u64, s: u32) -> bool {
+        at - u64::from(s) * self.interval < self.timeout
     }
 
     /// Time, s and r of each reply that comes back.
@@ -140,13 +144,13 @@ fn an_outage_that_was_called_unknown_does_not_colour_what_follows() {
             replies
                 .iter()
                 .filter(|reply| reply.1 == s)
-                .for_each(|&(_, s, r)| assert!(ledger.handle_reply(s, r).is_some()));
+                .for_each(|&(_, s, r)| assert!(ledger.handle_reply(s, r, true).is_some()));
         }
         ledger.handle_timeout(5);
         ledger.flush(5);
         ledger.handle_timeout(9);
         ledger.send();
-        ledger.handle_reply(10, replies.last().unwrap().2);
+        ledger.handle_reply(10, replies.last().unwrap().2, true);
         assert_eq!(ledger.counts().lost, lost, "{pattern}");
     }
 }
@@ -167,10 +171,10 @@ fn a_reflector_is_stateful_from_its_first_own_number_on() {
     assert_eq!(counts.lost, directed(2, 1, 1));
     let mut ledger = Ledger::new(64, Reflector::Unknown);
     ledger.send();
-    ledger.handle_reply(0, 0);
+    ledger.handle_reply(0, 0, true);
     assert_eq!(ledger.reflector(), Reflector::Unknown);
     ledger.send();
-    ledger.handle_reply(1, 7);
+    ledger.handle_reply(1, 7, true);
     assert_eq!(ledger.reflector(), Reflector::Stateful);
 }
 
@@ -208,13 +212,13 @@ fn a_late_reply_does_not_undo_a_loss() {
     for r in 0..3 {
         let s = ledger.send();
         if s != 1 {
-            assert_eq!(ledger.handle_reply(s, r), Some(Outcome::First));
+            assert_eq!(ledger.handle_reply(s, r, true), Some(Outcome::First));
         }
     }
     ledger.handle_timeout(2);
     assert_eq!(ledger.counts().lost, directed(0, 1, 0));
-    assert_eq!(ledger.handle_reply(1, 1), Some(Outcome::Late));
-    assert_eq!(ledger.handle_reply(1, 1), Some(Outcome::Duplicate));
+    assert_eq!(ledger.handle_reply(1, 1, true), Some(Outcome::Late));
+    assert_eq!(ledger.handle_reply(1, 1, true), Some(Outcome::Duplicate));
     let counts = ledger.counts();
     assert_eq!(
         (counts.received, counts.lost.total(), counts.late, counts.duplicate.reverse),
@@ -227,14 +231,14 @@ fn a_reflector_that_starts_over_is_told_and_causes_no_loss() {
     let mut ledger = Ledger::new(64, Reflector::Stateful);
     for r in (0..200).chain(0..50) {
         let s = ledger.send();
-        assert_eq!(ledger.handle_reply(s, r), Some(Outcome::First));
+        assert_eq!(ledger.handle_reply(s, r, true), Some(Outcome::First));
     }
     let counts = ledger.counts();
     assert_eq!((counts.restarts, counts.received, counts.lost.total()), (1, 250, 0));
     let s = ledger.send();
     ledger.handle_timeout(s);
     let s = ledger.send();
-    ledger.handle_reply(s, 50);
+    ledger.handle_reply(s, 50, true);
     assert_eq!(ledger.counts().lost, directed(1, 0, 0));
 }
 
@@ -243,7 +247,7 @@ fn a_reflector_that_starts_over_early_is_told_by_a_number_used_twice() {
     let mut ledger = Ledger::new(64, Reflector::Stateful);
     for r in (0..5).chain(0..5) {
         let s = ledger.send();
-        assert_eq!(ledger.handle_reply(s, r), Some(Outcome::First));
+        assert_eq!(ledger.handle_reply(s, r, true), Some(Outcome::First));
     }
     assert_eq!((ledger.counts().restarts, ledger.counts().lost.total()), (1, 0));
 }
@@ -267,7 +271,7 @@ fn numbers_wrap_without_a_gap() {
         if r == 10 {
             continue;
         }
-        assert_eq!(ledger.handle_reply(s, r), Some(Outcome::First), "number {s}");
+        assert_eq!(ledger.handle_reply(s, r, true), Some(Outcome::First), "number {s}");
         ledger.handle_timeout(s);
     }
     assert_eq!(ledger.counts().lost, directed(0, 1, 0));
@@ -276,10 +280,10 @@ fn numbers_wrap_without_a_gap() {
 #[test]
 fn a_number_that_was_never_sent_is_no_reply_of_ours() {
     let mut ledger = Ledger::new(16, Reflector::Stateful);
-    assert_eq!(ledger.handle_reply(0, 0), None);
+    assert_eq!(ledger.handle_reply(0, 0, true), None);
     ledger.send();
-    assert_eq!(ledger.handle_reply(1, 0), None);
-    assert_eq!(ledger.handle_reply(u32::MAX, 0), None);
+    assert_eq!(ledger.handle_reply(1, 0, true), None);
+    assert_eq!(ledger.handle_reply(u32::MAX, 0, true), None);
     assert_eq!(*ledger.counts(), Counts { sent: 1, ..Counts::default() });
 }
 
@@ -349,7 +353,7 @@ proptest! {
         let mut ledger = Ledger::new(16, Reflector::Stateful);
         for (s, r) in replies {
             let newest = ledger.send();
-            ledger.handle_reply(newest.wrapping_sub(s), r);
+            ledger.handle_reply(newest.wrapping_sub(s), r, true);
             let counts = ledger.counts();
             prop_assert_eq!(counts.received + counts.lost.total() + counts.pending(), counts.sent);
         }

@@ -1,4 +1,4 @@
-use super::{Between, Estimator, Offset, OffsetBook, Ppb};
+use super::{Between, Estimator, Offset, OffsetBook, OwnRate, Ppb, Settings};
 use crate::clock::MonoTime;
 use proptest::prelude::{ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
@@ -31,7 +31,7 @@ impl Truth {
     ) -> bool {
         let t2 = t1 + forward + self.at(t1 + forward);
         let (t3, t4) = (t2 + 10_000, t1 + forward + 10_000 + reverse);
-        estimator.record(at(t4), t3 - t4, t2 - t1, rate)
+        estimator.record(at(t1), t3 - t4, t2 - t1, rate)
     }
 }
 
@@ -72,12 +72,62 @@ fn what_is_older_than_the_window_is_forgotten() {
 }
 
 #[test]
+fn an_offset_expires_with_its_last_sample() {
+    let settings = Settings::default();
+    assert_eq!((settings.window_ns, settings.expire_ns), (WINDOW, 120 * S));
+    let mut estimator = Estimator::with(&settings);
+    estimator.record(at(S), -100, 100, 0);
+    estimator.record(at(10 * S), -50, 100, 0);
+    assert!(estimator.estimate(at(130 * S)).is_some());
+    assert_eq!(estimator.estimate(at(130 * S + 1)), None);
+    assert!(Estimator::new(WINDOW).estimate(at(0)).is_none());
+}
+
+#[test]
+fn the_rate_is_what_both_clocks_are_allowed_and_what_ours_was_changed_by() {
+    let settings = Settings { max_skew: 7, max_skew_unsynced: 90, ..Settings::default() };
+    assert_eq!([settings.rate(true, 0), settings.rate(false, 5)], [7, 95]);
+    assert_eq!(settings.rate(false, u64::MAX), u64::MAX);
+    let usual = Settings::default();
+    assert_eq!([usual.rate(true, 0), usual.rate(false, 0)], [15_000, 200_000]);
+}
+
+#[test]
+fn the_truth_stays_inside_while_our_own_clock_changes_its_rate() {
+    let settings = Settings::default();
+    let (mut own, mut estimator) = (OwnRate::new(WINDOW), Estimator::with(&settings));
+    // Ours runs 400 ppm faster from second 30 on: the other one seems to fall behind.
+    let truth = |now: i64| -400_000 * (now - 30 * S).max(0) / S;
+    for n in 0..120_i64 {
+        let now = n * S;
+        own.record(at(now), if n < 30 { 0 } else { 400_000 });
+        let rate = settings.rate(true, own.change());
+        assert!(estimator.record(at(now), truth(now) - 50, truth(now) + 50, rate), "second {n}");
+        let (low, high) = estimator.estimate(at(now)).unwrap().interval();
+        assert!((low..=high).contains(&truth(now)));
+    }
+    assert_eq!((estimator.steps(), own.change()), (0, 0));
+}
+
+#[test]
 fn a_step_of_the_other_clock_starts_the_window_over() {
     let mut estimator = Estimator::new(WINDOW);
     assert!(estimator.record(at(0), -100, 100, 0));
     assert!(!estimator.record(at(S), 5_000, 5_200, 0));
     assert_eq!(estimator.steps(), 1);
     assert_eq!(estimator.estimate(at(S)).unwrap().interval(), (4_999, 5_201));
+}
+
+#[test]
+fn a_limit_is_as_old_as_its_request() {
+    let truth = Truth { offset_ns: 0, skew_ppb: 6_737 };
+    let mut estimator = Estimator::new(WINDOW);
+    let (t1, forward, reverse) = (653_079_576, 11, 1_802_894);
+    truth.sample(&mut estimator, t1, forward, reverse, 15_000);
+    let t4 = t1 + forward + 10_000 + reverse;
+    // The other clock has gained 12 ns since it was read, more than the way there took.
+    let (low, high) = estimator.estimate(at(t4)).unwrap().interval();
+    assert!((low..=high).contains(&truth.at(t4)), "{} outside of {low}..={high}", truth.at(t4));
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{Arrival, Clock, Policy, Refusal, Session};
+use super::control::{self, Asked, Copies};
+use super::rate::Volume;
+use super::{Arrival, Clock, Place, Policy, Refusal, is_host};
 use crate::auth::{HMAC_LEN, Key};
 use crate::tlv::{
     self, ClassOfService, DirectMeasurement, Flags, FollowUp, HEADER_LEN, Kind, MicroSession,
@@ -14,11 +16,28 @@ pub(super) struct Context<'a> {
     pub(super) policy: &'a Policy,
     pub(super) arrival: &'a Arrival<'a>,
     pub(super) clock: &'a Clock,
-    /// As it is before this reply is counted.
-    pub(super) session: Option<Session>,
+    /// In the session by which the reply is numbered, where there is one.
+    pub(super) place: Option<Place>,
     /// Of the reply.
     pub(super) sequence: u32,
     pub(super) key: Option<&'a Key>,
+    pub(super) asked: Asked,
+}
+
+/// What becomes of the answer while its extensions are read.
+pub(super) struct Draft<'a> {
+    pub(super) wanted: Wanted,
+    pub(super) copies: Copies,
+    /// Octets it is to have, where that is not what the request has.
+    pub(super) len: Option<usize>,
+    pub(super) volume: &'a mut Volume,
+}
+
+impl<'a> Draft<'a> {
+    /// One answer, the way the request came.
+    pub(super) fn back_to(arrival: &Arrival<'_>, volume: &'a mut Volume) -> Self {
+        Self { wanted: Wanted::back_to(arrival), copies: Copies::ONE, len: None, volume }
+    }
 }
 
 /// What the packet that carries a reply is to look like.
@@ -36,7 +55,7 @@ pub struct Wanted {
 
 impl Wanted {
     /// The way the request came: same DSCP, no ECN, from the address it was sent to.
-    pub(super) fn back_to(arrival: &Arrival<'_>) -> Self {
+    fn back_to(arrival: &Arrival<'_>) -> Self {
         Self {
             destination: arrival.source,
             source: arrival.destination.ip(),
@@ -46,38 +65,49 @@ impl Wanted {
     }
 }
 
-/// Answers the extensions of `area`, the octets behind the base packet.
+/// Answers the extensions of `payload`, the octets behind its base packet.
 ///
 /// With a key they must be signed, unless there is nothing but padding; where they are
 /// not, they go back as they came with flag I on each. RFC 8972 §4.8.
-pub(super) fn reflect(area: &mut [u8], context: &Context<'_>) -> Result<Wanted, Refusal> {
-    let mut wanted = Wanted::back_to(context.arrival);
-    let signature = match context.key {
-        Some(key) => match signature(area, key, context) {
-            Ok(signature) => signature,
-            Err(Unsigned) => {
-                flag_all(area, Flags::INTEGRITY_FAILED);
-                return Ok(wanted);
-            }
-        },
-        None => None,
-    };
-    fill(area, context, &mut wanted)?;
-    if let (Some(key), Some(at)) = (context.key, signature) {
-        let signed = key.tlv_hmac(context.sequence.to_be_bytes(), &area[..at]);
-        area[at + HEADER_LEN..at + HEADER_LEN + HMAC_LEN].copy_from_slice(&signed);
+pub(super) fn reflect(
+    payload: &mut Vec<u8>,
+    base_len: usize,
+    context: &Context<'_>,
+    draft: &mut Draft<'_>,
+) -> Result<(), Refusal> {
+    let area = &mut payload[base_len..];
+    if context.key.is_some_and(|key| signature(area, key, context).is_err()) {
+        flag_all(area, Flags::INTEGRITY_FAILED);
+        return Ok(());
     }
-    Ok(wanted)
+    fill(area, context, draft)?;
+    if let Some(len) = draft.len {
+        control::resize(payload, base_len, len);
+    }
+    if let Some(key) = context.key {
+        sign(&mut payload[base_len..], key, context.sequence);
+    }
+    Ok(())
+}
+
+/// Signs the extensions of an answer with this number, where they have room for that.
+pub(super) fn sign(area: &mut [u8], key: &Key, sequence: u32) {
+    let is_room = |tlv: &tlv::Tlv<'_>| tlv.kind == Kind::Hmac && tlv.value.len() == HMAC_LEN;
+    let Some(at) = tlv::walk(area).map_while(Result::ok).find(is_room).map(|tlv| tlv.offset) else {
+        return;
+    };
+    let signed = key.tlv_hmac(sequence.to_be_bytes(), &area[..at]);
+    area[at + HEADER_LEN..at + HEADER_LEN + HMAC_LEN].copy_from_slice(&signed);
 }
 
 /// Answers one extension behind the other, up to one whose length is impossible; what is
 /// behind that goes back as it came.
-fn fill(area: &mut [u8], context: &Context<'_>, wanted: &mut Wanted) -> Result<(), Refusal> {
+fn fill(area: &mut [u8], context: &Context<'_>, draft: &mut Draft<'_>) -> Result<(), Refusal> {
     if area.iter().all(|&octet| octet == 0) {
         return Ok(());
     }
     let mut at = 0;
-    let mut returned = false;
+    let mut once = Vec::new();
     while let Some(header) = area.get(at..).and_then(|rest| rest.first_chunk::<HEADER_LEN>()) {
         let kind = Kind::from_code(header[1]);
         let end = at + HEADER_LEN + usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -87,9 +117,14 @@ fn fill(area: &mut [u8], context: &Context<'_>, wanted: &mut Wanted) -> Result<(
             malformed(&mut area[at..], kind, end - at);
             return Ok(());
         };
-        let repeated = kind == Kind::ReturnPath && std::mem::replace(&mut returned, true);
-        let flags =
-            if repeated { Flags::UNRECOGNIZED } else { answer(kind, value, context, wanted)? };
+        let flags = if once.contains(&kind) {
+            Flags::UNRECOGNIZED
+        } else {
+            answer(kind, value, context, draft)?
+        };
+        if matches!(kind, Kind::ReturnPath | Kind::ReflectedTestPacketControl) {
+            once.push(kind);
+        }
         area[at] = flags.bits();
         at = end;
     }
@@ -110,28 +145,27 @@ fn malformed(rest: &mut [u8], kind: Kind, len: usize) {
 /// Extensions that are not what the sender signed.
 struct Unsigned;
 
-/// Where the signature of the extensions is; none where nothing needs one.
-fn signature(area: &[u8], key: &Key, context: &Context<'_>) -> Result<Option<usize>, Unsigned> {
+/// Looks whether the extensions are signed, or nothing needs that.
+fn signature(area: &[u8], key: &Key, context: &Context<'_>) -> Result<(), Unsigned> {
     let Some(sequence) = context.arrival.payload.first_chunk::<4>() else { return Err(Unsigned) };
-    let mut found = None;
+    let mut found = false;
     let mut only_padding = true;
     for tlv in tlv::walk(area) {
         let Ok(tlv) = tlv else { return Err(Unsigned) };
         match tlv.kind {
             Kind::ExtraPadding => {}
-            Kind::Hmac if found.is_none() && tlv.value.len() == HMAC_LEN => {
+            Kind::Hmac if !found && tlv.value.len() == HMAC_LEN => {
                 let computed = key.tlv_hmac(*sequence, &area[..tlv.offset]);
-                if !Key::matches(&computed, tlv.value) {
+                found = Key::matches(&computed, tlv.value);
+                if !found {
                     return Err(Unsigned);
                 }
-                found = Some(tlv.offset);
-                continue;
             }
-            _ if found.is_some() => return Err(Unsigned),
+            _ if found => return Err(Unsigned),
             _ => only_padding = false,
         }
     }
-    if found.is_some() || only_padding { Ok(found) } else { Err(Unsigned) }
+    if found || only_padding { Ok(()) } else { Err(Unsigned) }
 }
 
 fn flag_all(area: &mut [u8], flags: Flags) {
@@ -151,8 +185,9 @@ fn answer(
     kind: Kind,
     value: &mut [u8],
     context: &Context<'_>,
-    wanted: &mut Wanted,
+    draft: &mut Draft<'_>,
 ) -> Result<Flags, Refusal> {
+    let wanted = &mut draft.wanted;
     let understood = match kind {
         Kind::ExtraPadding => true,
         Kind::Location => {
@@ -176,9 +211,10 @@ fn answer(
         }
         Kind::Hmac => context.key.is_some(),
         Kind::DestinationNodeAddress => destination_node(value, context, wanted),
-        Kind::ReturnPath => return return_path(value, wanted),
+        Kind::ReturnPath => return return_path(value, context, wanted),
         Kind::MicroSessionId => return micro_session(value, context),
-        Kind::ReflectedTestPacketControl | Kind::Other(_) => false,
+        Kind::ReflectedTestPacketControl => return control::answer(value, context, draft),
+        Kind::Other(_) => false,
     };
     Ok(if understood { Flags::NONE } else { Flags::UNRECOGNIZED })
 }
@@ -202,13 +238,12 @@ fn class_of_service(value: &mut [u8], context: &Context<'_>, wanted: &mut Wanted
 }
 
 fn direct_measurement(value: &mut [u8], context: &Context<'_>) -> bool {
-    let (Some(counters), Some(session)) = (DirectMeasurement::parse(value), &context.session)
-    else {
+    let (Some(counters), Some(place)) = (DirectMeasurement::parse(value), context.place) else {
         return false;
     };
     let told = DirectMeasurement {
-        reflector_rx: session.received as u32,
-        reflector_tx: session.transmitted as u32 + 1,
+        reflector_rx: place.received as u32,
+        reflector_tx: place.number.wrapping_add(1),
         ..counters
     };
     value.copy_from_slice(&told.emit());
@@ -216,7 +251,7 @@ fn direct_measurement(value: &mut [u8], context: &Context<'_>) -> bool {
 }
 
 fn follow_up(value: &mut [u8], context: &Context<'_>) {
-    let told = context.session.as_ref().and_then(|session| session.last_reply);
+    let told = context.place.and_then(|place| place.last_reply);
     let [_, method] = context.clock.methods;
     let octets = told
         .map_or([0; 16], |(sequence, timestamp)| FollowUp { sequence, timestamp, method }.emit());
@@ -245,27 +280,61 @@ fn micro_session(value: &mut [u8], context: &Context<'_>) -> Result<Flags, Refus
     Ok(Flags::NONE)
 }
 
-/// Obeys the control code; a way back through addresses, labels or segments is refused.
-fn return_path(value: &[u8], wanted: &mut Wanted) -> Result<Flags, Refusal> {
+/// Obeys the control code, and sends to another address where that is permitted; a way
+/// back through labels or segments is refused.
+fn return_path(value: &[u8], context: &Context<'_>, wanted: &mut Wanted) -> Result<Flags, Refusal> {
     let mut flags = Flags::NONE;
     let mut controlled = false;
+    let mut destination = None;
     for sub in tlv::walk(value) {
         let Ok(sub) = sub else { return Ok(Flags::MALFORMED) };
         let control = <[u8; 4]>::try_from(sub.value).ok().map(u32::from_be_bytes);
         match (sub.kind.code(), control) {
-            (CONTROL_CODE, Some(code)) if !controlled => {
+            (CONTROL_CODE, None) => return Ok(Flags::MALFORMED),
+            (CONTROL_CODE, Some(_)) if controlled => {}
+            (CONTROL_CODE, Some(code)) => {
                 controlled = true;
-                if code & SAME_LINK == 0 {
+                wanted.same_link = code & SAME_LINK != 0;
+                if !wanted.same_link && !context.asked.control {
                     return Err(Refusal::NoReplyRequested);
                 }
-                wanted.same_link = true;
+                // With a control of replies that makes no sense. RFC 10052 §4.3.
+                flags = if wanted.same_link { flags } else { Flags::UNRECOGNIZED };
             }
-            (CONTROL_CODE, None) => return Ok(Flags::MALFORMED),
-            (CONTROL_CODE, Some(_)) => {}
+            (RETURN_ADDRESS, _) if destination.is_some() => {}
+            (RETURN_ADDRESS, _) => {
+                destination = elsewhere(sub.value, context);
+                flags = if destination.is_some() { flags } else { Flags::UNRECOGNIZED };
+            }
             _ => flags = Flags::UNRECOGNIZED,
         }
     }
+    if let (Some(destination), Flags::NONE) = (destination, flags) {
+        wanted.destination = destination;
+    }
     Ok(flags)
+}
+
+/// True when the first control code of a Return Path asks for no reply.
+pub(super) fn asks_for_no_reply(value: &[u8]) -> bool {
+    let mut subs = tlv::walk(value).map_while(Result::ok);
+    let control = subs.find(|sub| sub.kind.code() == CONTROL_CODE);
+    let code = control.and_then(|sub| <[u8; 4]>::try_from(sub.value).ok());
+    code.is_some_and(|code| u32::from_be_bytes(code) & SAME_LINK == 0)
+}
+
+/// Another address to answer to: one of the same family that would be answered if it
+/// asked by itself.
+fn elsewhere(value: &[u8], context: &Context<'_>) -> Option<SocketAddr> {
+    let mut destination = context.arrival.source;
+    let address = address(value)?;
+    let permitted = context.policy.return_address
+        && address.is_ipv4() == destination.ip().to_canonical().is_ipv4()
+        && is_host(address)
+        && !address.is_loopback()
+        && context.policy.allows(address);
+    destination.set_ip(address);
+    permitted.then_some(destination)
 }
 
 /// Fills in ports and addresses as they were, as far as they may be told.
@@ -339,6 +408,7 @@ const ECN_AS_ASKED: u8 = 3;
 
 /// Sub-types of Return Path. RFC 9503 §4.1.
 const CONTROL_CODE: u8 = 1;
+const RETURN_ADDRESS: u8 = 2;
 const SAME_LINK: u32 = 1;
 
 /// Sub-types of Location, asked and answered. RFC 8972 §4.2.1.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Prefixes, SessionKey};
+use super::{Control, Limits, Prefixes, SessionKey};
 use crate::auth::Key;
 use crate::packet::Mode;
 
@@ -85,6 +85,13 @@ pub struct Policy {
     pub disclose: Disclose,
     /// Addresses by which the reflector may be called.
     pub own_addresses: Vec<IpAddr>,
+    /// Hardware addresses of the devices that it answers on.
+    pub own_macs: Vec<[u8; 6]>,
+    /// How many replies, and how long ones, a request may ask for.
+    pub control: Control,
+    /// Whether replies go to another address when asked to, as far as that one is answered
+    /// as well.
+    pub return_address: bool,
 }
 
 /// A session that is to be answered.
@@ -115,6 +122,11 @@ impl Policy {
     /// How packets are protected.
     pub fn mode(&self) -> Mode {
         if self.keys.is_empty() { Mode::Open } else { Mode::Authenticated }
+    }
+
+    /// How much is admitted of whom.
+    pub const fn limits(&self) -> Limits {
+        Limits::new(self.rate, self.burst, self.global_rate)
     }
 
     pub(super) fn allows(&self, source: IpAddr) -> bool {
@@ -165,6 +177,9 @@ impl Default for Policy {
             allowed_dscp: u64::MAX,
             disclose: Disclose { ports: true, addresses: true, mac: false },
             own_addresses: Vec::new(),
+            own_macs: Vec::new(),
+            control: Control::default(),
+            return_address: false,
         }
     }
 }

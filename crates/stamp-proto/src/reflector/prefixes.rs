@@ -115,6 +115,13 @@ impl Prefixes {
         Self { v4: merged([self.v4, more.v4].concat()), v6: merged([self.v6, more.v6].concat()) }
     }
 
+    /// The fewest prefixes that have the same addresses, IPv4 first and then rising.
+    pub fn iter(&self) -> impl Iterator<Item = Prefix> {
+        let v4 = self.v4.iter().map(|&range| (V4, range));
+        let v6 = self.v6.iter().map(|&range| (V6, range));
+        v4.chain(v6).flat_map(|(family, range)| split(family, range))
+    }
+
     /// True when any of the prefixes has this address; an IPv4 address that is mapped
     /// into IPv6 is that IPv4 address.
     pub fn contains(&self, address: IpAddr) -> bool {
@@ -142,12 +149,27 @@ fn merged(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
     ranges.sort_unstable();
     let mut joined: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {
-        match joined.last_mut().filter(|before| before.1 >= first) {
+        // A range that begins where the one before it ends goes on with it.
+        match joined.last_mut().filter(|before| before.1.saturating_add(1) >= first) {
             Some(before) => before.1 = before.1.max(last),
             None => joined.push((first, last)),
         }
     }
     joined
+}
+
+/// The prefixes that a range consists of, each as short as its first address permits.
+fn split(family: IpAddr, (first, last): (u128, u128)) -> impl Iterator<Item = Prefix> {
+    let width: u32 = if family.is_ipv4() { 32 } else { 128 };
+    let mut rest = Some(first);
+    std::iter::from_fn(move || {
+        let first = rest?;
+        let room = (last - first).checked_add(1).map_or(128, u128::ilog2);
+        let host = first.trailing_zeros().min(room).min(width);
+        let size = 1_u128.checked_shl(host).unwrap_or(0);
+        rest = first.checked_add(size).filter(|&next| size > 0 && next <= last);
+        Some(Prefix { address: unbits(family, first), len: (width - host) as u8 })
+    })
 }
 
 fn bits(address: IpAddr) -> u128 {
@@ -164,6 +186,9 @@ fn unbits(family: IpAddr, bits: u128) -> IpAddr {
     }
 }
 
+const V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const V6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+
 const PRIVATE: [(IpAddr, u8); 9] = [
     (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8),
     (IpAddr::V4(Ipv4Addr::new(172, 16, 0, 0)), 12),
@@ -179,7 +204,7 @@ const PRIVATE: [(IpAddr, u8); 9] = [
 #[cfg(test)]
 mod tests {
     use super::{Prefix, PrefixError, Prefixes};
-    use proptest::prelude::{prop_assert_eq, proptest};
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use std::net::IpAddr;
 
     fn set(prefixes: &[&str]) -> Prefixes {
@@ -236,6 +261,22 @@ mod tests {
     }
 
     #[test]
+    fn a_set_is_told_by_the_fewest_prefixes() {
+        let told = |prefixes: &[&str]| {
+            set(prefixes).iter().map(|prefix| prefix.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&["10.0.0.2", "10.0.0.3", "10.0.0.1", "10.0.0.0/31"]), ["10.0.0.0/30"]);
+        assert_eq!(
+            told(&["fd00::1", "fd00::2", "10.0.0.1"]),
+            ["10.0.0.1/32", "fd00::1/128", "fd00::2/128"]
+        );
+        let all: Vec<_> = Prefixes::all().iter().map(|prefix| prefix.to_string()).collect();
+        assert_eq!(all, ["0.0.0.0/0", "::/0"]);
+        assert_eq!(told(&["ffff::/16", "255.255.255.255"]), ["255.255.255.255/32", "ffff::/16"]);
+        assert_eq!(Prefixes::default().iter().count(), 0);
+    }
+
+    #[test]
     fn what_is_no_prefix_says_why() {
         let parse = |text: &str| text.parse::<Prefix>();
         assert_eq!(parse("ten/8"), Err(PrefixError::NoAddress));
@@ -258,6 +299,8 @@ mod tests {
             let all: Prefixes = nets.iter().map(|&(net, len)| Prefix::new(IpAddr::from(net.to_be_bytes()), len).unwrap())
                 .chain(wide.iter().map(|&(net, len)| Prefix::new(IpAddr::from(net.to_be_bytes()), len).unwrap()))
                 .collect();
+            prop_assert_eq!(all.iter().collect::<Prefixes>(), all.clone());
+            prop_assert!(all.iter().all(|prefix| Prefix::new(prefix.address(), prefix.prefix_len()) == Ok(prefix)));
             let in_v4 = nets.iter().any(|&(net, len)| mask(v4.into(), len, 32) == net.into());
             prop_assert_eq!(all.contains(IpAddr::from(v4.to_be_bytes())), in_v4);
             let address = IpAddr::from(v6.to_be_bytes());

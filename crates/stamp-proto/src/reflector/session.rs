@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::Arrival;
+use super::{Arrival, Policy};
 use crate::clock::MonoTime;
+use crate::packet::{Mode, Request};
 use crate::timestamp::Timestamp;
 use crate::tlv::{self, MicroSession};
 
@@ -36,6 +37,31 @@ impl SessionKey {
     }
 }
 
+/// What a book of sessions says of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entered {
+    /// It has been here before, and is not answered again.
+    Replay,
+    /// It is counted, but its reply has no number of its own: nobody wants one, or there
+    /// is no room for one more session.
+    Unnumbered,
+    /// Its reply has a place in its session.
+    Numbered(Place),
+}
+
+/// The place of a reply in its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its number: as many replies were numbered before.
+    pub number: u32,
+    /// Requests that arrived, this one included.
+    pub received: u64,
+    /// Number and time of the reply before it.
+    pub last_reply: Option<(u32, Timestamp)>,
+    /// The request's number is above those of all requests before it.
+    pub ahead: bool,
+}
+
 /// One session.
 #[derive(Debug, Clone)]
 pub struct Session {
@@ -49,7 +75,7 @@ pub struct Session {
     pub last_seen: MonoTime,
     /// Number and time of the last reply.
     pub last_reply: Option<(u32, Timestamp)>,
-    pub(super) replay: Replay,
+    replay: Replay,
     /// Lowest and highest request number, for what was lost between them.
     span: Option<(u32, u32)>,
 }
@@ -62,16 +88,13 @@ impl Session {
         expected.saturating_sub(self.received)
     }
 
-    pub(super) fn count(&mut self, sequence: u32) {
+    /// Counts a request, and says whether it is ahead of all before it.
+    fn count(&mut self, sequence: u32) -> bool {
         self.received += 1;
+        let ahead = self.span.is_none_or(|(_, last)| sequence.wrapping_sub(last) as i32 > 0);
         let (first, last) = self.span.unwrap_or((sequence, sequence));
-        let ahead = sequence.wrapping_sub(last) as i32 > 0;
         self.span = Some((first, if ahead { sequence } else { last }));
-    }
-
-    pub(super) fn answered_at(&mut self, sent: Timestamp) {
-        let number = self.transmitted.saturating_sub(1) as u32;
-        self.last_reply = Some((number, sent));
+        ahead
     }
 }
 
@@ -80,7 +103,7 @@ impl Session {
 /// Numbers count from the newest time on: a sender that starts over has a newer T1, a
 /// recorded packet has not.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Replay {
+struct Replay {
     newest: u64,
     top: u32,
     seen: u64,
@@ -88,7 +111,7 @@ pub(super) struct Replay {
 
 impl Replay {
     /// False for what is older than two seconds, behind the window, or has been here.
-    pub(super) fn admits(&mut self, sequence: u32, sent: Timestamp) -> bool {
+    fn admits(&mut self, sequence: u32, sent: Timestamp) -> bool {
         let newer = sent.bits().wrapping_sub(self.newest) as i64;
         if newer > 0 || self.seen == 0 {
             self.newest = sent.bits();
@@ -120,18 +143,51 @@ const TWO_SECONDS: i64 = 2 << 32;
 pub struct Sessions {
     most: usize,
     timeout_ns: i64,
+    /// Whoever can record a packet could send it again: signatures alone prove nothing.
+    no_replays: bool,
     by_key: HashMap<SessionKey, Session>,
     refused: u64,
     expired: u64,
 }
 
 impl Sessions {
-    pub(super) fn new(most: usize, timeout_ns: i64) -> Self {
-        Self { most, timeout_ns, by_key: HashMap::new(), refused: 0, expired: 0 }
+    pub(super) fn new(policy: &Policy) -> Self {
+        Self {
+            most: policy.max_sessions,
+            timeout_ns: policy.session_timeout_ns,
+            no_replays: policy.mode() == Mode::Authenticated,
+            by_key: HashMap::new(),
+            refused: 0,
+            expired: 0,
+        }
+    }
+
+    /// Counts a request, and gives its reply a place where it is to be `numbered`. The
+    /// place is taken only when the reply is counted as well.
+    pub(super) fn enter(
+        &mut self,
+        key: SessionKey,
+        request: &Request,
+        numbered: bool,
+        now: MonoTime,
+    ) -> Entered {
+        let no_replays = self.no_replays;
+        let Some(session) = self.find_or_begin(key, now) else { return Entered::Unnumbered };
+        if no_replays && !session.replay.admits(request.sequence, request.timestamp) {
+            return Entered::Replay;
+        }
+        let ahead = session.count(request.sequence);
+        let place = Place {
+            number: session.transmitted as u32,
+            received: session.received,
+            last_reply: session.last_reply,
+            ahead,
+        };
+        if numbered { Entered::Numbered(place) } else { Entered::Unnumbered }
     }
 
     /// The session of `key`, which begins now if there is room for it.
-    pub(super) fn enter(&mut self, key: SessionKey, now: MonoTime) -> Option<&mut Session> {
+    fn find_or_begin(&mut self, key: SessionKey, now: MonoTime) -> Option<&mut Session> {
         if self.by_key.len() >= self.most && !self.by_key.contains_key(&key) {
             self.refused += 1;
             return None;

@@ -1,5 +1,6 @@
 use super::{
-    Arrival, Clock, KeyPair, Keys, Numbering, Policy, Prefixes, Provisioned, Reflector, Refusal,
+    Arrival, Clock, Entered, KeyPair, Keys, Numbering, Place, Policy, Prefixes, Provisioned,
+    Reflector, Refusal, SessionKey,
 };
 use crate::auth::Key;
 use crate::clock::{MonoTime, WallTime};
@@ -8,7 +9,9 @@ use crate::packet::{Mode, Reply, Request, Shape};
 use crate::timestamp::{Format, Timestamp};
 use crate::tlv::{self, Flags, Kind, SyncSource, Tlv};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+
+mod control;
 
 const T1: u64 = 0xeeab_56e2_895c_c7a3;
 const T2_NS: i64 = 1_795_217_506_536_719_279;
@@ -183,9 +186,18 @@ fn nothing_shorter_than_a_request_is_answered() {
 fn sources_to_which_nothing_can_be_sent_are_refused() {
     let payload = request(Mode::Open, 0, 0);
     let from = |source: &str| Arrival { source: source.parse().unwrap(), ..arrival(&payload) };
-    for source in
-        ["224.0.0.1:862", "0.0.0.0:862", "127.0.0.1:862", "10.0.0.2:0", "[ff02::1]:862", "[::]:9"]
-    {
+    for source in [
+        "224.0.0.1:862",
+        "239.255.255.255:862",
+        "240.0.0.0:862",
+        "255.255.255.255:862",
+        "[::ffff:255.255.255.255]:862",
+        "0.0.0.0:862",
+        "127.0.0.1:862",
+        "10.0.0.2:0",
+        "[ff02::1]:862",
+        "[::]:9",
+    ] {
         assert_eq!(reflected(&mut open(), &from(source)), Err(Refusal::SourceInvalid), "{source}");
     }
     let local = Arrival { destination: "127.0.0.1:862".parse().unwrap(), ..from("127.0.0.1:99") };
@@ -286,6 +298,51 @@ fn a_full_table_answers_without_a_session_and_a_silent_one_makes_room() {
     reflector.expire(MonoTime::from_ns(5_000_000_000 + 900_000_000_001));
     assert_eq!((reflector.sessions().len(), reflector.sessions().expired()), (0, 1));
     assert_eq!(send(&mut reflector, 2), 0);
+}
+
+#[test]
+fn sessions_of_somebody_else_number_and_refuse_as_he_says() {
+    let place = Place { number: 17, received: 20, last_reply: Some((16, T3)), ahead: true };
+    let tlvs: [(Kind, &[u8]); 2] =
+        [(Kind::DirectMeasurement, &[0; 12]), (Kind::FollowUpTelemetry, &[0; 16])];
+    let payload = with_tlvs(&tlvs);
+    let mut asked = Vec::new();
+    let mut reflector = open();
+    let mut handle = |payload: &[u8], says| {
+        let book = &mut |id: SessionKey, request: &Request, numbered| {
+            asked.push((id.ssid, request.sequence, numbered));
+            says
+        };
+        reflector.handle_with(&arrival(payload), &clock(), book)
+    };
+    let answer = handle(&payload, Entered::Numbered(place)).unwrap();
+    assert_eq!((answer.sequence(), answer.session().map(|id| id.ssid)), (17, Some(42)));
+    let told: Vec<_> = tlv::walk(&answer.payload[44..]).map(|tlv| tlv.unwrap().value).collect();
+    let follow_up = tlv::FollowUp { sequence: 16, timestamp: T3, method: 2 }.emit();
+    assert_eq!(told, [&[0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 18][..], &follow_up]);
+    let unnumbered = handle(&payload, Entered::Unnumbered).unwrap();
+    assert_eq!((unnumbered.sequence(), unnumbered.session()), (0, None));
+    assert_eq!(handle(&payload, Entered::Replay).map(|_| ()), Err(Refusal::Replay));
+    handle(&request(Mode::Open, 9, 0), Entered::Replay).unwrap();
+    assert_eq!(asked, [(42, 0, true); 3]);
+    assert!(reflector.sessions().is_empty());
+}
+
+#[test]
+fn signed_requests_are_looked_for_among_recorded_ones_also_where_replies_have_no_number() {
+    let mut asked = 0;
+    let default = Some(KeyPair { current: key(), previous: None });
+    let keys = Keys { default, ..Keys::default() };
+    let policy = Policy { keys, numbering: Numbering::Stateless, ..Policy::default() };
+    let mut reflector = Reflector::new(policy);
+    let payload = signed(request(Mode::Authenticated, 5, 42));
+    let replay = reflector.handle_with(&arrival(&payload), &clock(), &mut |_, _, numbered| {
+        asked += u32::from(!numbered);
+        Entered::Replay
+    });
+    assert_eq!((replay.map(|_| ()), asked), (Err(Refusal::Replay), 1));
+    assert!(reflected(&mut reflector, &arrival(&payload)).is_ok());
+    assert_eq!(reflected(&mut reflector, &arrival(&payload)), Err(Refusal::Replay));
 }
 
 #[test]
@@ -497,6 +554,39 @@ fn a_way_back_is_obeyed_or_refused_as_asked() {
     for refused in [2, 3, 4, 9] {
         assert_eq!(handle(&path(&[(refused, &[10, 0, 0, 7])])), Ok((0x80, false)));
     }
+}
+
+#[test]
+fn replies_go_to_another_address_only_where_that_is_permitted() {
+    let path = |subs: &[&str]| {
+        let mut value = Vec::new();
+        for sub in subs {
+            let octets = match sub.parse().unwrap() {
+                IpAddr::V4(v4) => v4.octets().to_vec(),
+                IpAddr::V6(v6) => v6.octets().to_vec(),
+            };
+            tlv::append(&mut value, Kind::Other(2), &octets);
+        }
+        with_tlvs(&[(Kind::ReturnPath, &value)])
+    };
+    let handle = |return_address, payload: &[u8]| {
+        let deny = ["8.8.8.8".parse().unwrap()].into_iter().collect();
+        let policy = Policy { return_address, allow: Prefixes::all(), deny, ..Policy::default() };
+        let answer = Reflector::new(policy).handle(&arrival(payload), &clock()).unwrap();
+        (answer.payload[44], answer.wanted.destination.to_string())
+    };
+    let back = "10.0.0.2:1001".to_owned();
+    assert_eq!(handle(false, &path(&["10.0.0.7"])), (0x80, back.clone()));
+    assert_eq!(handle(true, &path(&["10.0.0.7"])), (0, "10.0.0.7:1001".to_owned()));
+    assert_eq!(handle(true, &path(&["10.0.0.7", "10.0.0.8"])), (0, "10.0.0.7:1001".to_owned()));
+    for refused in ["8.8.8.8", "224.0.0.1", "255.255.255.255", "127.0.0.1", "0.0.0.0", "fd00::7"] {
+        assert_eq!(handle(true, &path(&[refused])), (0x80, back.clone()), "{refused}");
+    }
+    assert_eq!(handle(true, &path(&["8.8.8.8", "10.0.0.7"])), (0x80, back.clone()));
+    let mut other = path(&["10.0.0.7"]);
+    other.extend([0x80, 3, 0, 4, 0, 0, 0, 0]);
+    other[47] += 8;
+    assert_eq!(handle(true, &other), (0x80, back));
 }
 
 #[test]

@@ -11,6 +11,8 @@ use crate::reflector::KeyPair;
 use crate::timestamp::{Format, Timestamp};
 use crate::tlv::{self, Kind};
 
+mod slots;
+
 const EPOCH_NS: i64 = 1_795_217_500_000_000_000;
 const MS: i64 = 1_000_000;
 
@@ -364,10 +366,6 @@ fn a_one_way_delay_is_trusted_only_where_both_clocks_are() {
         why(LocalClock { synchronized: false, ..trusted() }, false, synchronized()),
         Some(Unusable::Unsynchronised)
     );
-    assert_eq!(
-        why(LocalClock { leaping: true, ..trusted() }, false, synchronized()),
-        Some(Unusable::Leap)
-    );
     assert_eq!(why(trusted(), true, synchronized()), Some(Unusable::Timescale));
     assert_eq!(
         why(LocalClock { error_ns: None, ..trusted() }, false, synchronized()),
@@ -387,6 +385,27 @@ fn a_one_way_delay_is_trusted_only_where_both_clocks_are() {
         (Some(-10_000), Some(Unusable::Negative), None)
     );
     assert_eq!(negative.certain_ns, Some((20_000 - 27, 20_000 + 13)));
+}
+
+#[test]
+fn nothing_is_trusted_about_a_leap_second() {
+    let of_day = EPOCH_NS % 86_400_000_000_000;
+    let midnight = 86_400_000_000_000 - of_day;
+    let why = |leaping, at: i64| {
+        let mut sender = Sender::new(settings());
+        let request = sent(&mut sender, at);
+        let reply = octets(&reply(&request, at, 0));
+        let sample = sender.handle_reply(&reply, &arrival(at + 45_000)).unwrap();
+        let local = LocalClock { leaping, ..trusted() };
+        OneWay::of(&sample, Direction::Forward, local, None, false).unusable
+    };
+    let second = 1_000 * MS;
+    for about in [midnight - 2 * second - 1, midnight, midnight + second] {
+        assert_eq!((why(true, about), why(false, about)), (Some(Unusable::Leap), None));
+    }
+    for far in [0, midnight - 3 * second, midnight + second + 1] {
+        assert_eq!(why(true, far), None);
+    }
 }
 
 #[test]

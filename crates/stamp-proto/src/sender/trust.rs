@@ -11,7 +11,8 @@ pub struct LocalClock {
     pub synchronized: bool,
     /// By how much it may be wrong; absent when nothing tells.
     pub error_ns: Option<u64>,
-    /// A leap second is being inserted or left out about now.
+    /// The kernel is to insert or leave out a leap second at the end of this UTC day, or
+    /// has just done so.
     pub leaping: bool,
 }
 
@@ -115,7 +116,7 @@ fn unusable(
     if !sample.is_even() {
         return Some(Unusable::LocalStep);
     }
-    if local.leaping {
+    if local.leaping && [sample.t1, sample.t4].iter().any(|at| at.wall.is_about_midnight()) {
         return Some(Unusable::Leap);
     }
     if suspect {

@@ -213,34 +213,10 @@ impl MicroSession {
     }
 }
 
-/// The fixed part of type 12: how many replies, how long and how far apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PacketControl {
-    /// Octets that each reply is to have.
-    pub reply_len: u16,
-    /// How many replies are wanted.
-    pub count: u16,
-    /// Nanoseconds between two of them.
-    pub interval_ns: u32,
-}
-
-impl PacketControl {
-    /// Takes the front of a value apart; `None` when it is shorter than the fixed part.
-    pub fn parse(value: &[u8]) -> Option<Self> {
-        let (fixed, _) = value.split_first_chunk::<8>()?;
-        let [a, b, c, d, interval @ ..] = *fixed;
-        Some(Self {
-            reply_len: u16::from_be_bytes([a, b]),
-            count: u16::from_be_bytes([c, d]),
-            interval_ns: u32::from_be_bytes(interval),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{
-        AccessReport, ClassOfService, DirectMeasurement, FollowUp, MicroSession, PacketControl,
+        AccessReport, ClassOfService, DirectMeasurement, FollowUp, MicroSession,
         TimestampInformation,
     };
     use crate::timestamp::Timestamp;
@@ -286,8 +262,6 @@ mod tests {
         let member = MicroSession { sender: 0x0102, reflector: 0x0304 };
         assert_eq!(MicroSession::parse(&[1, 2, 3, 4]), Some(member));
         assert_eq!(member.emit(), [1, 2, 3, 4]);
-        let control = PacketControl { reply_len: 0x0102, count: 3, interval_ns: 4 };
-        assert_eq!(PacketControl::parse(&[1, 2, 0, 3, 0, 0, 0, 4, 9, 9, 9, 9]), Some(control));
     }
 
     proptest! {
@@ -300,7 +274,6 @@ mod tests {
             prop_assert_eq!(ClassOfService::parse(&value).is_some(), len == 4);
             prop_assert_eq!(AccessReport::parse(&value).is_some(), len == 4);
             prop_assert_eq!(FollowUp::parse(&value).is_some(), len == 16);
-            prop_assert_eq!(PacketControl::parse(&value).is_some(), len >= 8);
         }
     }
 }
