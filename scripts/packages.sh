@@ -27,6 +27,8 @@ golang-go go
 containernetworking-plugins /usr/lib/cni/bridge
 curl curl
 jq jq
+chrony chronyd
+linuxptp ptp4l
 clang-format clang-format
 procps ps'
 

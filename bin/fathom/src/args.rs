@@ -17,7 +17,7 @@ use tracing::Level;
 mod heading;
 mod stamp;
 
-pub(crate) use stamp::{Decode, Service, Stamp};
+pub(crate) use stamp::{Decode, Service, Stamp, StampStatus};
 
 use crate::version;
 

@@ -18,6 +18,7 @@ mod plan;
 mod push;
 mod reload;
 pub(crate) mod signals;
+mod stamp;
 mod systems;
 
 pub(crate) use self::plan::Plan;
@@ -26,7 +27,7 @@ use self::push::Push;
 use self::signals::{Signal, Signals};
 use self::systems::Systems;
 use crate::failure::Failure;
-use crate::serving::{FLOWS, Listener, serve_profiles};
+use crate::serving::{Listener, endpoints, serve_profiles};
 use crate::settings::{Input, Told};
 use crate::{logging, rights, runtime, version};
 
@@ -114,7 +115,8 @@ impl<'a> Life<'a> {
         log_start(&plan, address);
         let systems = Systems::start(&plan, &registry, address)?;
         announce(address)?;
-        let serving = listener.serve(systems.routes(), FLOWS, stop.clone(), plan.deadline);
+        let endpoints = endpoints(plan.counts, plan.stamp.is_some());
+        let serving = listener.serve(systems.routes(), endpoints, stop.clone(), plan.deadline);
         Ok(Self { plan, logs, signals, registry, push, systems, serving, stop })
     }
 

@@ -65,6 +65,8 @@ fn plan(asked: &Demo, settings: Settings, node: &Node) -> Result<Plan, Failure> 
         listen: address(asked.listen),
         deadline: settings.shutdown_deadline,
         flows: Config::new(settings)?,
+        counts: true,
+        stamp: None,
         alone: true,
         unused: Vec::new(),
         place: Some(node.namespace.place().clone()),

@@ -13,6 +13,7 @@ mod finding;
 mod kernel;
 mod kubernetes;
 mod rights;
+mod stamp;
 mod surroundings;
 mod trial;
 
@@ -54,6 +55,10 @@ fn examine(asked: &Doctor) -> Vec<Finding> {
         trial::hooks(),
         trial::program(),
         surroundings::clock(),
+        stamp::tai_offset(),
+        stamp::port(root, stamp_proto::PORT),
+        stamp::interfaces(),
+        stamp::backend(),
         surroundings::cgroups(root),
         surroundings::namespaces(root),
         surroundings::containerd(root, &asked.containerd),

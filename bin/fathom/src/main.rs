@@ -9,6 +9,7 @@ mod daemon;
 mod demo;
 mod doctor;
 mod failure;
+mod fetch;
 mod logging;
 mod manual;
 mod oneshot;

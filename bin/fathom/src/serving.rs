@@ -85,22 +85,45 @@ pub(crate) fn serve_profiles(
     Ok(tokio::spawn(admin.serve(telemetry::profiling::router(), stop, Duration::ZERO)))
 }
 
+/// What the systems of an agent serve.
+pub(crate) const fn endpoints(flows: bool, stamp: bool) -> &'static [Endpoint] {
+    match (flows, stamp) {
+        (true, true) => BOTH,
+        (false, true) => STAMP,
+        _ => FLOWS,
+    }
+}
+
 /// What the flows system serves.
-pub(crate) const FLOWS: &[Endpoint] = &[
+pub(crate) const FLOWS: &[Endpoint] =
+    &[METRICS, LIVE, READY, OF_FLOWS[0], OF_FLOWS[1], OF_FLOWS[2], OF_FLOWS[3]];
+
+/// What the stamp system serves.
+pub(crate) const STAMP: &[Endpoint] =
+    &[METRICS, LIVE, READY, OF_STAMP[0], OF_STAMP[1], OF_STAMP[2], OF_STAMP[3]];
+
+const BOTH: &[Endpoint] = &[
     METRICS,
     LIVE,
     READY,
+    OF_FLOWS[0],
+    OF_FLOWS[1],
+    OF_FLOWS[2],
+    OF_FLOWS[3],
+    OF_STAMP[0],
+    OF_STAMP[1],
+    OF_STAMP[2],
+    OF_STAMP[3],
+];
+
+const OF_FLOWS: [Endpoint; 4] = [
     Endpoint { path: "/api/v1/flows", about: "flows of the last period" },
     Endpoint { path: "/api/v1/flows/edges", about: "where packets are counted" },
     Endpoint { path: "/api/v1/flows/pairs", about: "amounts by pair of addresses" },
     Endpoint { path: "/api/v1/flows/audit", about: "whether the numbers agree" },
 ];
 
-/// What the stamp system serves.
-pub(crate) const STAMP: &[Endpoint] = &[
-    METRICS,
-    LIVE,
-    READY,
+const OF_STAMP: [Endpoint; 4] = [
     Endpoint { path: "/api/v1/stamp", about: "what was measured, by target" },
     Endpoint { path: "/api/v1/stamp/reflector", about: "what was answered, by session" },
     Endpoint { path: "/api/v1/stamp/offsets", about: "where other clocks stand" },

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
+use ::stamp::config::Stamp as StampSection;
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgMatches, Command as Definition, FromArgMatches};
 
@@ -47,6 +48,8 @@ pub(crate) struct Told {
     pub command: Command,
     /// Settings of the flows system when the command is not the system's own.
     pub flows: flow::Settings,
+    /// The stamp system, where the configuration file names it and does not switch it off.
+    pub stamp: Option<StampSection>,
     /// Systems that the configuration file names.
     pub systems: Vec<&'static str>,
     /// Settings that were given and have no effect.
@@ -109,6 +112,7 @@ impl Input {
             unused: sources.unused(&command, &flows),
             command,
             flows,
+            stamp: given.stamp.filter(|stamp| stamp.enabled),
             systems: given.systems,
         })
     }
@@ -141,7 +145,8 @@ impl Input {
         let mut problems = Problems::default();
         let of_flows = self.environment.value(FLOWS_CONFIG).map(Path::new);
         let file = config.or(of_flows).filter(|_| !defaults).map(File::read).transpose()?;
-        let given = file.map(|file| file.layers(&sections, &mut problems)).unwrap_or_default();
+        let given = file.as_ref().map(|file| file.layers(&sections, &mut problems));
+        let given = given.unwrap_or_default();
         let mut variables = |section: &Section| match defaults {
             true => Layer::default(),
             false => self.environment.layer(section.args(), &mut problems),
@@ -150,7 +155,13 @@ impl Input {
         let variables = variables(&sections.flows);
         let flows = Sources { flags: None, variables: &variables, file: &given }.layer();
         problems.none()?;
-        print::document(&sections, &top, &flows)
+        let named = file.and_then(|file| Some((file.stamp()?.ok()?, file.source())));
+        let stamp = match named {
+            _ if defaults => print::Stamp::Defaults,
+            Some((given, source)) => print::Stamp::Given(given, source),
+            None => print::Stamp::Unnamed,
+        };
+        print::document(&sections, &top, &flows, &stamp)
     }
 }
 

@@ -1,5 +1,7 @@
 //! `fathom stamp`: one process, its roles, and what it prints at the end.
 
+mod status;
+
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::io::{self, Read};
@@ -11,7 +13,7 @@ use anyhow::{Context, anyhow};
 use flow::parse::Listen;
 use serde::Serialize;
 use stamp::decode::{decode, unhex};
-use stamp::settings::{Format, Reflect, Roles, Send, expand};
+use stamp::settings::{Format, Host, Pinning, Reflect, Roles, Send, expand};
 use stamp::{Controls, Error, Finished, System};
 use telemetry::registry::Registry;
 use tokio::runtime::Runtime;
@@ -28,12 +30,19 @@ use crate::{logging, output, rights, runtime, version};
 pub(crate) fn run(input: &Input, stamp: Stamp) -> Result<(), Failure> {
     match stamp {
         Stamp::Send { settings, service } => send(input, *settings, &service),
-        Stamp::Reflect { settings, service } => reflect(input, *settings, &service),
-        Stamp::Run { roles, format, service } => {
-            let Roles { senders, reflectors } = roles.roles().map_err(Failure::usage)?;
-            let finished = live(input, &service, &senders, &reflectors)?;
+        Stamp::Reflect { settings, pinning, service } => {
+            reflect(input, *settings, pinning, &service)
+        }
+        Stamp::Detach { device, bpf_pin_dir } => {
+            let detached = stamp::detach(&bpf_pin_dir, device.as_deref())?;
+            output::print_text(&detached.to_string())
+        }
+        Stamp::Run { roles, format, pinning, service } => {
+            let roles = roles.roles().map_err(Failure::usage)?;
+            let finished = live(input, &service, &roles, pinning)?;
             show(&finished, format)
         }
+        Stamp::Status(asked) => status::run(&asked),
         Stamp::Decode(asked) => show_packet(&asked),
     }
 }
@@ -63,16 +72,23 @@ pub(crate) fn modernise(arguments: Vec<OsString>) -> Result<Vec<OsString>, Failu
 fn send(input: &Input, settings: Send, service: &Service) -> Result<(), Failure> {
     let form = settings.common.format;
     let is_finite = settings.count > 0 || settings.duration.is_some();
-    let finished = live(input, service, &[settings], &[])?;
+    let roles = Roles { senders: vec![settings], reflectors: Vec::new() };
+    let finished = live(input, service, &roles, Pinning::default())?;
     show(&finished, form)?;
     let silent = finished.sender.map(|sender| sender.silent()).unwrap_or_default();
     if is_finite && !silent.is_empty() { Err(Error::Silent(silent).into()) } else { Ok(()) }
 }
 
-fn reflect(input: &Input, settings: Reflect, service: &Service) -> Result<(), Failure> {
+fn reflect(
+    input: &Input,
+    settings: Reflect,
+    pinning: Pinning,
+    service: &Service,
+) -> Result<(), Failure> {
     let (form, asked) =
         (settings.common.format, settings.output || settings.common.format == Format::Json);
-    let finished = live(input, service, &[], &[settings])?;
+    let roles = Roles { senders: Vec::new(), reflectors: vec![settings] };
+    let finished = live(input, service, &roles, pinning)?;
     if asked { show(&finished, form) } else { Ok(()) }
 }
 
@@ -80,9 +96,10 @@ fn reflect(input: &Input, settings: Reflect, service: &Service) -> Result<(), Fa
 fn live(
     input: &Input,
     service: &Service,
-    senders: &[Send],
-    reflectors: &[Reflect],
+    roles: &Roles,
+    pinning: Pinning,
 ) -> Result<Finished, Failure> {
+    let Roles { senders, reflectors } = roles;
     let mut debug = senders
         .iter()
         .map(|send| send.common.debug)
@@ -99,7 +116,7 @@ fn live(
         &runtime,
         &process,
         listener_of(service, is_endless),
-        (senders, reflectors),
+        (roles, &Host { pinning, ..Host::default() }),
         &stop,
     )?;
     let finished = system.run()?;
@@ -122,13 +139,13 @@ fn prepare(
     runtime: &Runtime,
     process: &Process,
     (listen, is_asked_for): (Option<SocketAddr>, bool),
-    (senders, reflectors): (&[Send], &[Reflect]),
+    (roles, host): (&Roles, &Host),
     stop: &CancellationToken,
 ) -> Result<System, Failure> {
     let _entered = runtime.enter();
     let mut signals = Signals::listen()?;
     let registry = Registry::new(version::build());
-    let system = System::new(senders, reflectors)?.exposed_in(&registry)?;
+    let system = System::new(&roles.senders, &roles.reflectors, host)?.exposed_in(&registry)?;
     let bound = Listener::bind(listen, process.web_config_file.clone(), &registry);
     let listen = bound.as_ref().ok().and_then(Listener::address).map(tracing::field::display);
     tracing::info!(event = "stamp.start", listen, ports = ?system.ports(), "Sockets are bound");

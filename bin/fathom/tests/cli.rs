@@ -46,7 +46,7 @@ fn help_texts_are_those_that_were_reviewed() {
     }
 }
 
-const HELPED: [&str; 17] = [
+const HELPED: [&str; 18] = [
     "",
     "flows",
     "flows status",
@@ -55,6 +55,7 @@ const HELPED: [&str; 17] = [
     "stamp send",
     "stamp reflect",
     "stamp run",
+    "stamp status",
     "stamp decode",
     "agent",
     "doctor",
@@ -287,7 +288,19 @@ fn doctor_answers_a_stable_list_in_json() {
     let findings: serde_json::Value = serde_json::from_slice(&assert.get_output().stdout).unwrap();
     let checks: Vec<_> =
         findings.as_array().unwrap().iter().map(|one| one["check"].clone()).collect();
-    for check in ["kernel", "btf", "bpffs", "attach", "bpf-program", "clock", "kube-api"] {
+    for check in [
+        "kernel",
+        "btf",
+        "bpffs",
+        "attach",
+        "bpf-program",
+        "clock",
+        "tai-offset",
+        "stamp-port",
+        "stamp-interface",
+        "stamp-backend",
+        "kube-api",
+    ] {
         assert!(checks.contains(&check.into()), "{check} is not in {checks:?}");
     }
     let missing = findings.as_array().unwrap().iter().any(|one| one["state"] == "missing");
@@ -357,6 +370,16 @@ fn a_target_that_answers_nothing_ends_a_finite_measurement_with_69() {
     let assert = fathom(&line).assert().code(69);
     let text = String::from_utf8(assert.get_output().stdout.clone()).unwrap();
     assert!(text.contains("packets sent 2, received 0, lost 2 (100.00 %)"), "{text}");
+}
+
+#[test]
+fn asking_an_instance_that_is_not_there_exits_with_69_and_a_bad_url_with_64() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let told = fails(69, &["stamp", "status", "--url", &format!("http://{free}")]);
+    assert!(told.contains(&free.to_string()) && told.contains("--url"), "{told}");
+    for url in ["127.0.0.1:8080", "https://127.0.0.1", ""] {
+        assert!(fails(64, &["stamp", "status", "--url", url]).contains("http"), "{url}");
+    }
 }
 
 #[test]

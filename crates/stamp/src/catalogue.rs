@@ -7,6 +7,7 @@ const NONE: &[&str] = &[];
 const TARGET: &[&str] = &["target"];
 const TARGET_DIRECTION: &[&str] = &["target", "direction"];
 const TARGET_REASON: &[&str] = &["target", "reason"];
+const TARGET_FLAG: &[&str] = &["target", "flag"];
 
 pub(crate) static PACKETS_SENT: Metric = Metric::counter(
     "fathom_stamp_packets_sent_total",
@@ -73,6 +74,36 @@ pub(crate) static UNSTAMPED: Metric = Metric::counter(
     Unit::Packets,
     "Replies to requests of which the kernel did not say when they left; the time before the call was taken.",
     TARGET,
+);
+pub(crate) static RECOVERED: Metric = Metric::counter(
+    "fathom_stamp_samples_recovered_total",
+    Unit::Count("{sample}"),
+    "Replies found in their slots before anything rang for them.",
+    NONE,
+);
+pub(crate) static EVENTS_LOST: Metric = Metric::counter(
+    "fathom_stamp_events_lost_total",
+    Unit::Count("{event}"),
+    "Duplicates, and requests that the reflector answered, of which a full ring could not tell.",
+    NONE,
+);
+pub(crate) static DSCP_CHANGED: Metric = Metric::counter(
+    "fathom_stamp_dscp_changed_total",
+    Unit::Packets,
+    "Packets that arrived with another DSCP than they left with; forward is known with the CoS extension only, without it both ways show as reverse.",
+    TARGET_DIRECTION,
+);
+pub(crate) static ECN_CE: Metric = Metric::counter(
+    "fathom_stamp_ecn_ce_total",
+    Unit::Packets,
+    "Packets that arrived with congestion experienced (RFC 3168); forward is known with the CoS extension only.",
+    TARGET_DIRECTION,
+);
+pub(crate) static TLV_FLAGS: Metric = Metric::counter(
+    "fathom_stamp_tlv_flags_total",
+    Unit::Count("{extension}"),
+    "Extensions of replies by the flags that the reflector set: u not understood, m malformed, i integrity failed, c constrained.",
+    TARGET_FLAG,
 );
 pub(crate) static TARGET_UP: Metric = Metric::gauge(
     "fathom_stamp_target_up",
@@ -259,6 +290,11 @@ pub(crate) static OLD_KEY: Metric = Metric::counter(
     "Packets accepted with the previous key.",
     NONE,
 );
+pub(crate) static CLOCK_SOURCE: Metric = Metric::info(
+    "fathom_stamp_clock_source_info",
+    "What keeps this host's clock, as its time daemons tell: ntp, ptp, gnss, local or unknown.",
+    &["source"],
+);
 pub(crate) static BACKEND: Metric = Metric::info(
     "fathom_stamp_backend_info",
     "Who takes times and answers: the backend, its place in the kernel, and the kind of timestamps.",
@@ -280,6 +316,11 @@ pub const CATALOGUE: Catalogue = Catalogue {
         &SEND_ERRORS,
         &SEND_OVERRUNS,
         &UNSTAMPED,
+        &RECOVERED,
+        &EVENTS_LOST,
+        &DSCP_CHANGED,
+        &ECN_CE,
+        &TLV_FLAGS,
         &TARGET_UP,
         &TARGET_INFO,
         &ROUNDTRIP,
@@ -311,6 +352,7 @@ pub const CATALOGUE: Catalogue = Catalogue {
         &SESSIONS_REFUSED,
         &SESSIONS_EXPIRED,
         &OLD_KEY,
+        &CLOCK_SOURCE,
         &BACKEND,
     ],
 };

@@ -1,11 +1,18 @@
 //! This host's clocks: what they show, what keeps them right, and when one was set.
 
-use net_sys::host::{ClockState, HostError, clock_state};
+use std::time::Duration;
+
+use net_sys::host::{ClockState, HostError, Leap, clock_state};
 use rustix::time::{ClockId, clock_gettime};
+use stamp_bpf::Publication;
 use stamp_proto::clock::{MonoTime, WallTime};
 use stamp_proto::estimate::ErrorEstimate;
+use stamp_proto::offset::{OwnRate, Ppb};
 use stamp_proto::sender::{LocalClock, Moment};
 use stamp_proto::timestamp::Format;
+use stamp_proto::tlv::SyncSource;
+
+use crate::sync::Discipline;
 
 /// The wall clock beside the one that is never set.
 #[derive(Debug)]
@@ -14,6 +21,16 @@ pub(crate) struct HostClock {
     difference: Difference,
     state: ClockState,
     steps: u64,
+    rate: OwnRate,
+    discipline: Option<Discipline>,
+}
+
+/// What is known of our clock when a sample is taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own {
+    pub(crate) clock: LocalClock,
+    /// By how much its rate was changed while samples count.
+    pub(crate) rate_change: Ppb,
 }
 
 /// The wall clock was set.
@@ -37,8 +54,21 @@ struct Difference {
 
 impl HostClock {
     /// Reads both clocks and what is known of them.
-    pub(crate) fn read() -> Result<Self, HostError> {
-        Ok(Self { epoch: 0, difference: Difference::tightest(), state: clock_state()?, steps: 0 })
+    pub(crate) fn read(window_ns: i64) -> Result<Self, HostError> {
+        let (state, difference) = (clock_state()?, Difference::tightest());
+        let mut rate = OwnRate::new(window_ns);
+        rate.record(difference.at, state.rate_ppb);
+        Ok(Self { epoch: 0, difference, state, steps: 0, rate, discipline: None })
+    }
+
+    /// Takes over what the time daemons say.
+    pub(crate) const fn set_discipline(&mut self, discipline: Option<Discipline>) {
+        self.discipline = discipline;
+    }
+
+    /// What keeps it right, where somebody told.
+    pub(crate) const fn discipline(&self) -> Option<Discipline> {
+        self.discipline
     }
 
     /// This moment by both clocks.
@@ -57,6 +87,7 @@ impl HostClock {
     pub(crate) fn look(&mut self) -> Result<Option<Step>, HostError> {
         self.state = clock_state()?;
         let before = std::mem::replace(&mut self.difference, Difference::tightest());
+        self.rate.record(self.difference.at, self.state.rate_ppb);
         let delta_ns = self.difference.ns - before.ns;
         if delta_ns.unsigned_abs() <= NOISE_NS {
             return Ok(None);
@@ -72,13 +103,20 @@ impl HostClock {
         self.steps
     }
 
-    /// What is known of its error.
+    /// What is known of it, for a sample of now.
+    pub(crate) fn own(&self) -> Own {
+        Own { clock: self.local(), rate_change: self.rate.change() }
+    }
+
+    /// What is known of its error: the smallest of what is told by whoever is alive.
     pub(crate) fn local(&self) -> LocalClock {
-        let ClockState { synchronised, max_error, .. } = self.state;
+        let ClockState { synchronised, max_error, leap, .. } = self.state;
+        let by_kernel = u64::try_from(max_error.as_nanos()).ok().filter(|&ns| ns > 0);
+        let by_daemon = self.discipline.and_then(|told| told.error_ns);
         LocalClock {
             synchronized: synchronised,
-            error_ns: u64::try_from(max_error.as_nanos()).ok().filter(|&ns| ns > 0),
-            leaping: false,
+            error_ns: [by_kernel, by_daemon].into_iter().flatten().min(),
+            leaping: leap != Leap::None,
         }
     }
 
@@ -86,6 +124,31 @@ impl HostClock {
     pub(crate) fn error_estimate(&self, format: Format) -> ErrorEstimate {
         let LocalClock { synchronized, error_ns, .. } = self.local();
         ErrorEstimate::new(synchronized, format, u128::from(error_ns.unwrap_or(UNKNOWN_NS)) * 1_000)
+    }
+
+    /// What keeps it right, as packets say it.
+    pub(crate) fn source(&self) -> SyncSource {
+        match self.discipline {
+            Some(told) => told.source.into(),
+            None if self.state.synchronised => SyncSource::Ntp,
+            None => SyncSource::Local,
+        }
+    }
+
+    /// What the kernel programs are told of it; without a word from us they stop after
+    /// `lease`.
+    pub(crate) fn publication(&self, lease: Duration) -> Publication {
+        let published_ns = monotonic().as_ns().unsigned_abs();
+        let lease_ns = u64::try_from(lease.as_nanos()).unwrap_or(u64::MAX);
+        Publication {
+            offset_ns: self.difference.ns,
+            published_ns,
+            lease_until_ns: published_ns.saturating_add(lease_ns),
+            tai_offset_s: self.tai_offset_s().unwrap_or(0),
+            epoch: self.epoch,
+            error_estimate: self.error_estimate(Format::Ntp),
+            source: self.source(),
+        }
     }
 
     /// Seconds that TAI is ahead of UTC; absent when nobody told the kernel.
@@ -148,7 +211,7 @@ mod tests {
 
     #[test]
     fn both_clocks_go_on_together() {
-        let mut clock = HostClock::read().unwrap();
+        let mut clock = HostClock::read(1).unwrap();
         let (first, second) = (clock.now(), clock.now());
         assert!(second.mono >= first.mono && second.follows_evenly(&first));
         assert_eq!((clock.look().unwrap(), clock.steps()), (None, 0));
@@ -156,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_moment_of_the_wall_clock_has_its_place_on_the_other() {
-        let now = HostClock::read().unwrap().now();
+        let now = HostClock::read(1).unwrap().now();
         let then = HostClock::before(now, WallTime::from_ns(now.wall.as_ns() - 1_500));
         assert_eq!(now.mono.since(then.mono), 1_500);
         assert!(now.follows_evenly(&then));
@@ -164,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_packets_say_is_what_the_kernel_says() {
-        let clock = HostClock::read().unwrap();
+        let clock = HostClock::read(1).unwrap();
         let estimate = clock.error_estimate(Format::Ptp);
         assert!(estimate.is_valid());
         assert_eq!(estimate.synchronized(), clock.local().synchronized);

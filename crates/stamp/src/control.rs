@@ -7,17 +7,22 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{read, write};
 use serde_json::Value;
+use stamp_proto::reflector::SessionKey;
 use tokio::sync::oneshot;
 
 use crate::error::Error;
 
 /// What a service can be asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Part {
     /// Everything about the targets.
     Summary,
-    /// Everything about the reflector.
+    /// The last seconds of a target, so many.
+    Series(String, u32),
+    /// Everything about the reflector but its sessions.
     Reflector,
+    /// Sessions of the reflector behind one, at most so many.
+    Sessions(Option<SessionKey>, usize),
     /// Where other clocks stand.
     Offsets,
     /// This host's clock.

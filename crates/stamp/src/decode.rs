@@ -10,6 +10,7 @@ use stamp_proto::auth::{HMAC_LEN, Key};
 use stamp_proto::clock::{WallTime, looks_like_tai};
 use stamp_proto::packet::{Mode, Reply, Request, Shape};
 
+pub(crate) use fields::hex;
 use fields::{Derived, Estimate, Extension, Fields, Time};
 
 /// Which kind of packet it is, where that is not to be guessed.

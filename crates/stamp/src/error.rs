@@ -3,7 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use net_sys::bpf::BpfError;
 use net_sys::host::HostError;
+use net_sys::netlink::NetlinkError;
 use stamp_proto::statistics::BinsError;
 
 use crate::keys::KeyError;
@@ -92,6 +94,41 @@ pub enum Error {
     /// The metrics were refused.
     #[error(transparent)]
     Registry(#[from] telemetry::registry::RegistryError),
+    /// Programs that the kernel does not take.
+    #[error(transparent)]
+    Kernel(#[from] stamp_bpf::Error),
+    /// Programs that can't be attached.
+    #[error(transparent)]
+    Attach(#[from] BpfError),
+    /// Devices that can't be seen.
+    #[error(transparent)]
+    Devices(#[from] NetlinkError),
+    /// The namespace of the process can't be seen.
+    #[error(transparent)]
+    Namespace(#[from] net_sys::netns::NetnsError),
+    /// A kernel from before 6.6.
+    #[error("this kernel has no tcx hooks, which came with 6.6; use --backend socket")]
+    NoTcx,
+    /// Times of a card were asked for.
+    #[error("no times of the network card arrive at {device}; use --timestamps kernel")]
+    NoHardware {
+        /// The device.
+        device: String,
+    },
+    /// No place for pins.
+    #[error("{} is not on bpffs; mount it with `mount -t bpf bpf /sys/fs/bpf`, or start without --pin", path.display())]
+    NoBpffs {
+        /// Where pins were wanted.
+        path: PathBuf,
+    },
+    /// Pins that can't be had.
+    #[error("{}: {source}; the directory must be root's and writable by nobody else", path.display())]
+    Pins {
+        /// The directory.
+        path: PathBuf,
+        /// The error number.
+        source: io::Error,
+    },
     /// Targets that never answered.
     #[error("no valid reply from {}; check that a reflector runs there and that the way is free for its port", .0.join(", "))]
     Silent(Vec<String>),
@@ -149,6 +186,19 @@ pub enum Problem {
         "--interval and --timeout leave more requests open than can be remembered; shorten --timeout or lengthen --interval"
     )]
     Window,
+    /// More requests under way in all than are remembered.
+    #[error(
+        "the requests of all targets that may be open take {octets} octets, {most} are allowed; shorten --timeout or lengthen --interval"
+    )]
+    Slots {
+        /// What they take.
+        octets: usize,
+        /// What they may take.
+        most: usize,
+    },
+    /// Buckets that can't be.
+    #[error("histogram_buckets must be finite and rise")]
+    Buckets,
     /// Two targets with one name.
     #[error("{0} is named twice; each target once")]
     Twice(String),
@@ -186,9 +236,21 @@ fn told(problems: &[Problem]) -> String {
 }
 
 impl Error {
+    pub(crate) const fn thread(source: io::Error) -> Self {
+        Self::Socket { action: "starting a thread", source }
+    }
+
+    /// Whether it is about what was asked, and no other way of doing it helps.
+    pub(crate) fn is_of_settings(&self) -> bool {
+        matches!(self, Self::NoDevice { .. }) || self.exit() == Exit::Usage
+    }
+
     /// What the process exits with.
-    pub const fn exit(&self) -> Exit {
+    pub fn exit(&self) -> Exit {
         match self {
+            Self::Kernel(error) if error.is_permission() => Exit::NotPermitted,
+            Self::Kernel(stamp_bpf::Error::TooMany { .. }) => Exit::Usage,
+            Self::Attach(BpfError::NotPermitted { .. }) => Exit::NotPermitted,
             Self::Settings(_) | Self::Mangled(_) | Self::Key(_) => Exit::Usage,
             Self::PortNotPermitted { .. } => Exit::NotPermitted,
             _ => Exit::Unavailable,

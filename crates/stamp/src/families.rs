@@ -21,6 +21,8 @@ pub(crate) fn families(service: &Service) -> Vec<Family> {
     steps.push(["local".into()], service.clock().steps());
     let targets: Vec<&Target> =
         service.senders().iter().flat_map(|sending| &sending.targets).collect();
+    let recovered: u64 = targets.iter().map(|target| target.recovered).sum();
+    families.push(Family::single(&metric::RECOVERED, recovered));
     if !targets.is_empty() {
         sender::families(&targets, &mut families);
     }
@@ -43,8 +45,10 @@ pub(crate) fn families(service: &Service) -> Vec<Family> {
     }
     families.extend([steps, user_delay]);
     families.push(Family::single(&metric::UNSOLICITED, service.unsolicited()));
+    families.push(Family::single(&metric::EVENTS_LOST, service.lost_events()));
     let mut backend = Family::new(&metric::BACKEND);
-    backend.push(["socket".into(), "none".into(), "kernel".into()], 1_u64);
+    let [by, hook] = if service.has_programs() { ["bpf", "tcx"] } else { ["socket", "none"] };
+    backend.push([by.into(), hook.into(), "kernel".into()], 1_u64);
     families.push(backend);
     families
 }
@@ -52,6 +56,10 @@ pub(crate) fn families(service: &Service) -> Vec<Family> {
 fn clock(clock: &HostClock, families: &mut Vec<Family>) {
     let local = clock.local();
     families.push(Family::single(&metric::SYNCHRONIZED, local.synchronized));
+    let mut source = Family::new(&metric::CLOCK_SOURCE);
+    let name = clock.discipline().map_or("unknown", |told| told.source.name());
+    source.push([name.into()], 1_u64);
+    families.push(source);
     families
         .extend(local.error_ns.map(|ns| Family::single(&metric::CLOCK_ERROR, seconds(ns as f64))));
     families.extend(clock.tai_offset_s().map(|s| Family::single(&metric::TAI, f64::from(s))));

@@ -11,7 +11,7 @@ use crate::control::Part;
 use crate::error::Error;
 use crate::families::families;
 use crate::service::{Over, Reflecting, Sending, Service};
-use crate::summary::{ClockSummary, ReflectorSummary, SenderSummary, offsets};
+use crate::summary::{ClockSummary, ReflectorSummary, SenderSummary, SessionPage, offsets, series};
 use crate::system::Finished;
 
 /// All outlets of one system.
@@ -63,7 +63,18 @@ impl Outlet {
         let clock = service.clock();
         let document = match part {
             Part::Summary => serde_json::to_value(self.sender(clock, service.senders(), false)),
-            Part::Reflector => serde_json::to_value(self.reflector(clock, service.reflectors())),
+            Part::Reflector => {
+                let summary = self.reflector(clock, service.reflectors());
+                serde_json::to_value(summary.map(ReflectorSummary::without_sessions))
+            }
+            Part::Series(name, seconds) => {
+                serde_json::to_value(series(clock, service.senders(), &name, seconds))
+            }
+            Part::Sessions(after, limit) => {
+                let reflectors = service.reflectors();
+                let page = SessionPage::of(clock, reflectors, after.as_ref(), limit);
+                serde_json::to_value((!reflectors.is_empty()).then_some(page))
+            }
             Part::Offsets => serde_json::to_value(offsets(clock, service.senders())),
             Part::Clock => serde_json::to_value(ClockSummary::of(clock)),
         };

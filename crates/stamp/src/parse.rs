@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
+use stamp_proto::reflector::{Disclose, Provisioned};
 use stamp_proto::sender::Settings as Session;
 use stamp_proto::tlv::{AccessReport, Kind, MicroSession};
 use telemetry::duration::GoDuration;
@@ -32,6 +33,15 @@ pub enum Refused {
     /// Not a DSCP with an ECN.
     #[error("must be DSCP, or DSCP,ECN, with a DSCP up to 63 and an ECN up to 3")]
     ClassOfService,
+    /// Not a session of the reflector.
+    #[error("must be SSID,SRC,DST or SSID,SRC,DST,MICRO with two addresses")]
+    Session,
+    /// Not a list of DSCP values.
+    #[error("must be all, none, or values from 0 to 63 with commas between")]
+    Dscp,
+    /// Not a list of what may be told.
+    #[error("must be none, or some of ports, ips and mac with commas between")]
+    Disclose,
 }
 
 /// Seconds as a decimal number, or any length of time with a unit.
@@ -103,6 +113,51 @@ pub fn ssid(text: &str) -> Result<Option<u16>, Refused> {
         "auto" => Ok(None),
         _ => text.parse().ok().filter(|&ssid| ssid != 0).map(Some).ok_or(Refused::Ssid),
     }
+}
+
+/// A session that may be answered where not all may.
+pub fn session(text: &str) -> Result<Provisioned, Refused> {
+    let mut parts = text.split(',').map(str::trim);
+    let mut next = || parts.next().ok_or(Refused::Session);
+    let (ssid, source, destination) = (next()?, next()?, next()?);
+    let micro = parts.next().map(|micro| micro.parse().map_err(|_| Refused::Session));
+    if parts.next().is_some() {
+        return Err(Refused::Session);
+    }
+    let address = |text: &str| text.parse().map_err(|_| Refused::Session);
+    Ok(Provisioned {
+        ssid: ssid.parse().map_err(|_| Refused::Session)?,
+        source: address(source)?,
+        destination: address(destination)?,
+        micro: micro.transpose()?,
+    })
+}
+
+/// DSCP values as one bit each.
+pub fn allowed_dscp(text: &str) -> Result<u64, Refused> {
+    let bit = |value: &str| {
+        let dscp = value.trim().parse().ok().filter(|&dscp: &u32| dscp < 64);
+        dscp.map(|dscp| 1_u64 << dscp).ok_or(Refused::Dscp)
+    };
+    match text {
+        "all" => Ok(u64::MAX),
+        "none" => Ok(0),
+        list => list.split(',').try_fold(0, |bits, value| Ok(bits | bit(value)?)),
+    }
+}
+
+/// What a Location extension may tell.
+pub fn disclose(text: &str) -> Result<Disclose, Refused> {
+    let mut told = Disclose { ports: false, addresses: false, mac: false };
+    for word in text.split(',').map(str::trim).filter(|_| text != "none") {
+        match word {
+            "ports" => told.ports = true,
+            "ips" => told.addresses = true,
+            "mac" => told.mac = true,
+            _ => return Err(Refused::Disclose),
+        }
+    }
+    Ok(told)
 }
 
 /// An extension as a sender sends it.

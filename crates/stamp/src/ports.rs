@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Problem};
 use crate::port;
+use crate::service::Sending;
 use crate::socket::Socket;
 
 /// Sockets that are bound already.
@@ -41,6 +42,17 @@ impl Ports {
             self.bound.push(Bound { port, device, ttl, sockets: sockets.clone() });
         }
         Ok(sockets)
+    }
+
+    /// Has the sockets told when each packet left, but for those whose packets are timed
+    /// by programs in the kernel: that would cost a call for each, and tell less.
+    pub(crate) fn ask_for_times(&self, senders: &[Sending]) -> Result<(), Error> {
+        let is_timed =
+            |at: usize| senders.iter().any(|sending| sending.kernel.is_some() && sending.uses(at));
+        let mut others = self.sockets.iter().enumerate().filter(|(at, _)| !is_timed(*at));
+        others
+            .try_for_each(|(_, socket)| socket.ask_for_sent_times())
+            .map_err(|source| Error::Socket { action: "asking for the times of packets", source })
     }
 
     /// The port of a socket.

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use stamp_proto::clock::WallTime;
 use stamp_proto::loss::Outcome;
-use stamp_proto::sender::{OneWay, Sample};
+use stamp_proto::tlv::Tlv;
 
+use crate::decode::hex;
 use crate::error::Error;
+use crate::target::Taken;
 
 /// Where lines go.
 pub(crate) struct Samples {
@@ -29,8 +31,15 @@ impl Samples {
         Ok(Self { path: path.to_owned(), out: BufWriter::new(out), failed: false })
     }
 
-    pub(crate) fn write(&mut self, target: &str, sample: &Sample, one_ways: &[OneWay; 2]) {
-        let line = Line::of(target, sample, one_ways);
+    /// One line. `area` are the extensions of the reply.
+    pub(crate) fn write(
+        &mut self,
+        target: &str,
+        taken: &Taken,
+        methods: [&'static str; 2],
+        area: &[u8],
+    ) {
+        let line = Line::of(target, taken, methods, area);
         let written = serde_json::to_writer(&mut self.out, &line).map_err(io::Error::from);
         let written = written.and_then(|()| self.out.write_all(b"\n"));
         self.tell(written);
@@ -83,11 +92,31 @@ struct Line<'a> {
     t4_method: &'static str,
     epoch: u32,
     trusted: bool,
+    tlvs: Vec<TlvLine>,
+}
+
+#[derive(Serialize)]
+struct TlvLine {
+    r#type: u8,
+    flags: u8,
+    length: usize,
+    value: String,
+}
+
+impl TlvLine {
+    fn of(tlv: Tlv<'_>) -> Self {
+        let Tlv { flags, kind, value, .. } = tlv;
+        Self { r#type: kind.code(), flags: flags.bits(), length: value.len(), value: hex(value) }
+    }
 }
 
 impl<'a> Line<'a> {
-    fn of(target: &'a str, sample: &Sample, one_ways: &[OneWay; 2]) -> Self {
-        let [near, far] = one_ways;
+    fn of(
+        target: &'a str,
+        (sample, [near, far]): &Taken,
+        [t1_method, t4_method]: [&'static str; 2],
+        area: &[u8],
+    ) -> Self {
         let text = |time: WallTime| time.as_ns().to_string();
         Self {
             schema: "fathom.stamp.sample/1",
@@ -115,10 +144,11 @@ impl<'a> Line<'a> {
             ttl: sample.ttl_reverse,
             dscp: sample.traffic_class >> 2,
             ecn: sample.traffic_class & 3,
-            t1_method: if sample.stamped { "socket" } else { "userspace" },
-            t4_method: "socket",
+            t1_method: if sample.stamped { t1_method } else { "userspace" },
+            t4_method,
             epoch: sample.t4.epoch,
             trusted: near.unusable.is_none() && far.unusable.is_none(),
+            tlvs: stamp_proto::tlv::walk(area).map_while(Result::ok).map(TlvLine::of).collect(),
         }
     }
 }

@@ -4,23 +4,31 @@
 //! tells of it. Notices of what was sent are read before what was received, so that a
 //! reply finds the better time of its request.
 
+mod answering;
 mod receive;
 mod reflecting;
+mod seats;
 mod sending;
 
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use net_sys::Monitor;
+use net_sys::host::ClockWatch;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use stamp_bpf::{Answered, Notice};
 use stamp_proto::clock::MonoTime;
 
 use crate::clock::{HostClock, monotonic};
 use crate::control::{Command, Commands, Controls};
 use crate::error::Error;
+use crate::kernel::Kernel;
 use crate::outlet::Outlet;
 use crate::socket::{LONGEST, Socket};
+use crate::sync::{Discipline, Watch};
 
+pub(crate) use answering::{Answering, Path};
 use receive::Packet;
 pub(crate) use reflecting::Reflecting;
 pub(crate) use sending::{Plan as SendingPlan, Sending};
@@ -29,14 +37,25 @@ pub(crate) use sending::{Plan as SendingPlan, Sending};
 #[derive(Debug)]
 pub(crate) struct Service {
     clock: HostClock,
+    watch: Watch,
+    clock_set: ClockWatch,
     sockets: Vec<Socket>,
     senders: Vec<Sending>,
     reflectors: Vec<Reflecting>,
+    kernels: Vec<Kernel>,
+    monitor: Monitor,
     commands: Commands,
     stopped: bool,
     /// Packets that belong to nobody.
     unsolicited: u64,
     looked: MonoTime,
+}
+
+/// This host's clock, and who tells of it.
+#[derive(Debug)]
+pub(crate) struct Clocks {
+    pub(crate) clock: HostClock,
+    pub(crate) watch: Watch,
 }
 
 /// What is left when everything is over.
@@ -52,18 +71,22 @@ pub(crate) struct Over {
 impl Service {
     /// Everything that is needed, before the first packet.
     pub(crate) fn new(
-        clock: HostClock,
+        Clocks { clock, watch }: Clocks,
         sockets: Vec<Socket>,
-        senders: Vec<Sending>,
-        reflectors: Vec<Reflecting>,
+        (senders, reflectors): (Vec<Sending>, Vec<Reflecting>),
+        kernels: Vec<Kernel>,
     ) -> Result<Self, Error> {
         let looked = monotonic();
         let commands = Commands::new()?;
         Ok(Self {
             clock,
+            watch,
+            clock_set: ClockWatch::start().map_err(Error::thread)?,
             sockets,
             senders,
             reflectors,
+            kernels,
+            monitor: Monitor::open_with_addresses()?,
             commands,
             stopped: false,
             unsolicited: 0,
@@ -78,12 +101,15 @@ impl Service {
         while !self.is_over() {
             self.wait()?;
             self.obey(outlet);
+            self.look_at_devices()?;
+            self.hear_bells()?;
             self.read_all(&mut buffer)?;
             self.send_due();
             self.handle_time()?;
             outlet.look(&self);
         }
         self.senders.iter_mut().for_each(Sending::finish);
+        self.kernels.into_iter().try_for_each(Kernel::finish)?;
         Ok(Over {
             stopped: self.stopped,
             clock: self.clock,
@@ -105,6 +131,16 @@ impl Service {
     /// The roles of Session-Reflector.
     pub(crate) fn reflectors(&self) -> &[Reflecting] {
         &self.reflectors
+    }
+
+    /// Of what the programs could not tell, for want of room.
+    pub(crate) fn lost_events(&self) -> u64 {
+        self.kernels.iter().map(Kernel::lost_events).sum()
+    }
+
+    /// Whether programs in the kernel take part of the times.
+    pub(crate) const fn has_programs(&self) -> bool {
+        !self.kernels.is_empty()
     }
 
     /// The UDP ports in use.
@@ -163,6 +199,10 @@ impl Service {
             .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
             .collect();
         waits.push(PollFd::from_borrowed_fd(self.commands.as_fd(), PollFlags::IN));
+        waits.push(PollFd::from_borrowed_fd(self.monitor.as_fd(), PollFlags::IN));
+        waits.push(PollFd::from_borrowed_fd(self.clock_set.as_fd(), PollFlags::IN));
+        let bells = self.kernels.iter().map(Kernel::bell);
+        waits.extend(bells.map(|bell| PollFd::from_borrowed_fd(bell, PollFlags::IN)));
         match poll(&mut waits, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(errno) => {
@@ -178,11 +218,13 @@ impl Service {
 
     fn handle_time(&mut self) -> Result<(), Error> {
         let now = monotonic();
-        self.senders.iter_mut().for_each(|sending| sending.handle_timeout(now));
-        if now.since(self.looked) < LOOK_NS {
+        let own = self.clock.own();
+        self.senders.iter_mut().for_each(|sending| sending.handle_timeout(now, own));
+        if now.since(self.looked) < LOOK_NS && !self.was_clock_set()? {
             return Ok(());
         }
         self.looked = now;
+        self.look_at_discipline();
         let step = self.clock.look()?;
         if let Some(step) = step {
             tracing::warn!(
@@ -196,6 +238,84 @@ impl Service {
             sending.judge(now);
         }
         self.reflectors.iter_mut().for_each(|reflecting| reflecting.expire(now));
+        self.follow_devices(false);
+        self.kernels.iter().try_for_each(|kernel| kernel.publish(&self.clock))
+    }
+
+    fn was_clock_set(&mut self) -> Result<bool, Error> {
+        let was_set = self.clock_set.was_set();
+        was_set.map_err(|source| Error::Socket { action: "watching the clock", source })
+    }
+
+    fn look_at_discipline(&mut self) {
+        let told = self.watch.latest();
+        let source = |told: Option<Discipline>| told.map(|told| told.source);
+        if source(told) != source(self.clock.discipline()) {
+            tracing::info!(
+                event = "clock.source",
+                source = told.map_or("unknown", |told| told.source.name()),
+                error_ns = told.and_then(|told| told.error_ns),
+                "Another source keeps the clock of this host"
+            );
+        }
+        self.clock.set_discipline(told);
+    }
+
+    /// Follows devices that came, went, or are called otherwise.
+    fn look_at_devices(&mut self) -> Result<(), Error> {
+        let mut have_changed = false;
+        while self.monitor.poll(Duration::ZERO)?.is_some() {
+            have_changed = true;
+        }
+        if have_changed {
+            self.follow_devices(true);
+        }
+        Ok(())
+    }
+
+    fn follow_devices(&mut self, have_changed: bool) {
+        if have_changed {
+            self.sockets.iter_mut().for_each(Socket::follow_device);
+            for sending in &mut self.senders {
+                if let Err(error) = sending.look_at_device() {
+                    tracing::debug!(event = "device.unknown", %error, "A device can't be looked at");
+                }
+            }
+        }
+        for (at, kernel) in self.kernels.iter_mut().enumerate() {
+            let mut followed = kernel.look_at_devices(have_changed);
+            for (own, sending) in self.senders.iter_mut().enumerate() {
+                if sending.kernel == Some(at) && (have_changed || !sending.is_seated()) {
+                    let seated = sending.take_seats(own, kernel);
+                    followed = followed.and(seated);
+                }
+            }
+            // The sockets take the times of what the programs are not on.
+            if let Err(error) = followed {
+                tracing::warn!(event = "stamp.unattached", %error, "Programs can't follow a device");
+            }
+        }
+    }
+
+    /// Takes over what the programs have to tell.
+    fn hear_bells(&mut self) -> Result<(), Error> {
+        let own = self.clock.own();
+        for (at, kernel) in self.kernels.iter_mut().enumerate() {
+            for notice in kernel.ring()? {
+                match notice {
+                    Notice::Reply(bell) => {
+                        if let Some((sender, target)) = kernel.owner(bell.index) {
+                            self.senders[sender].handle_bell(target, &bell, own);
+                        }
+                    }
+                    Notice::Answered(Answered { session, near_end_ns }) => {
+                        let mut own = self.reflectors.iter_mut();
+                        let own = own.find(|reflecting| reflecting.is_answered_by(at));
+                        own.into_iter().for_each(|own| own.record(&session, near_end_ns));
+                    }
+                }
+            }
+        }
         Ok(())
     }
 }

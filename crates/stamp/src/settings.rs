@@ -5,14 +5,17 @@
 mod expand;
 mod roles;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
-use stamp_proto::reflector::Prefix;
+use stamp_proto::offset::Settings as Offsets;
+use stamp_proto::reflector::{Disclose, Prefix, Provisioned};
 
 use crate::keys::KeyFile;
 use crate::parse::{self, Extension, Target};
+use crate::sync;
 
 pub use expand::{Histogram, Mangled, expand};
 pub use roles::{Roles, RolesError, Run};
@@ -74,6 +77,15 @@ pub struct Common {
     /// Format of the times we write
     #[arg(long, value_enum, default_value_t = TimestampFormat::Ntp)]
     pub timestamp_format: TimestampFormat,
+    /// Who takes the times: programs in the kernel, or sockets
+    #[arg(long, value_enum, default_value_t = Backend::Auto)]
+    pub backend: Backend,
+    /// Place of the programs among those of others
+    #[arg(long, value_enum, default_value_t = Attach::First)]
+    pub attach: Attach,
+    /// Whose times are taken
+    #[arg(long, value_enum, default_value_t = Timestamps::Auto)]
+    pub timestamps: Timestamps,
     /// Form of what is printed
     #[arg(short = 'o', long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -197,9 +209,131 @@ pub struct Reflect {
     /// Time after which a silent session is forgotten
     #[arg(long, value_name = "TIME", default_value = "900s", value_parser = parse::time)]
     pub session_timeout: Duration,
+    /// Which sessions are answered: any, or those that --session names
+    #[arg(long, value_enum, default_value_t = Admission::Any)]
+    pub admission: Admission,
+    /// A session that is answered where not any is
+    #[arg(long, value_name = "SSID,SRC,DST[,MICRO]", value_parser = parse::session)]
+    pub session: Vec<Provisioned>,
+    /// DSCP values that a sender may ask replies to carry: all, none, or a list
+    #[arg(long, value_name = "LIST", default_value = "all", value_parser = parse::allowed_dscp)]
+    pub allowed_dscp: u64,
+    /// What a Location extension may tell: ports, ips, mac
+    #[arg(long, value_name = "LIST", default_value = "ports,ips", value_parser = parse::disclose)]
+    pub location_disclose: Disclose,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for the help of the command")]
     pub common: Common,
+}
+
+/// What is said of the process and its host, rather than of a role.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// What outlives the process.
+    pub pinning: Pinning,
+    /// Who is asked for the error of the clock.
+    pub time: sync::Settings,
+    /// How the offsets of other clocks are bound.
+    pub offset: Offsets,
+    /// Upper limits of the buckets of durations, in seconds.
+    pub buckets: Cow<'static, [f64]>,
+    /// Names of targets.
+    pub named: Vec<Named>,
+}
+
+/// What a target is called besides its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Node of the reflector, in offsets.
+    pub node: Option<String>,
+    /// Index of the sender.
+    pub sender: usize,
+    /// Index of the target there.
+    pub target: usize,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self {
+            pinning: Pinning::default(),
+            time: sync::Settings::default(),
+            offset: Offsets::default(),
+            buckets: BUCKETS.into(),
+            named: Vec::new(),
+        }
+    }
+}
+
+/// From a microsecond to seconds, three to a decade.
+const BUCKETS: &[f64] = &[
+    1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2,
+    5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
+];
+
+/// What outlives the process.
+#[derive(Debug, Clone, Args)]
+pub struct Pinning {
+    /// Let the reflector answer on when the process ends
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value_t = false, action = clap::ArgAction::Set)]
+    pub pin: bool,
+    /// Time after which it stops answering then
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse::time)]
+    pub lease: Duration,
+    /// Directory of what is pinned, on bpffs
+    #[arg(long, value_name = "DIR", default_value = PIN_DIR)]
+    pub bpf_pin_dir: PathBuf,
+}
+
+impl Default for Pinning {
+    /// Nothing outlives the process.
+    fn default() -> Self {
+        Self { pin: false, lease: Duration::from_secs(60), bpf_pin_dir: PIN_DIR.into() }
+    }
+}
+
+/// Where the programs and maps of this system are pinned.
+pub const PIN_DIR: &str = "/sys/fs/bpf/fathom/stamp";
+
+/// Which sessions are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Admission {
+    /// Any
+    Any,
+    /// Those that are listed
+    Provisioned,
+}
+
+/// Who takes the times of packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// Programs where the kernel takes them, else sockets
+    Auto,
+    /// Programs at the edge of the device
+    Bpf,
+    /// Sockets
+    Socket,
+}
+
+/// Place in the chain of programs of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Attach {
+    /// Before those of others
+    First,
+    /// Behind those of others
+    Last,
+}
+
+/// Whose times are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Timestamps {
+    /// The best there are
+    Auto,
+    /// Those of the kernel
+    Kernel,
+    /// Those of the network card
+    Hardware,
 }
 
 /// A session number, or none for one that is chosen.

@@ -65,6 +65,8 @@ pub(crate) struct Socket {
     fd: OwnedFd,
     port: u16,
     is_v6: bool,
+    /// Device that it is bound to.
+    device: Option<String>,
     /// Packets sent, as the kernel counts them in its notices.
     sent: u32,
     /// DSCP and ECN that the next packet leaves with.
@@ -90,12 +92,31 @@ impl Socket {
         bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(any, port)))?;
         let bound: SockaddrStorage = getsockname(fd.as_raw_fd())?;
         let port = address(&bound).map_or(port, |address| address.port());
-        Ok(Self { fd, port, is_v6, sent: 0, traffic_class: 0 })
+        let device = device.map(str::to_owned);
+        Ok(Self { fd, port, is_v6, device, sent: 0, traffic_class: 0 })
+    }
+
+    /// Binds it again to the device of its name: one that was made anew is another.
+    pub(crate) fn follow_device(&mut self) {
+        if let Some(device) = &self.device
+            && let Err(error) = setsockopt(&self.fd, sockopt::BindToDevice, &device.into())
+        {
+            tracing::debug!(event = "device.down", device, %error, "A device is not there");
+        }
     }
 
     /// The port it is bound to.
     pub(crate) const fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Has the kernel tell in notices when each packet left. Nothing may have been sent.
+    pub(crate) fn ask_for_sent_times(&self) -> io::Result<()> {
+        let stamps = RECEIVED
+            | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
+            | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
+            | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
+        Ok(setsockopt(&self.fd, sockopt::Timestamping, &stamps)?)
     }
 
     /// Whether it is of the family of this address.
@@ -205,14 +226,13 @@ impl Leave {
     }
 }
 
+/// Times of what comes.
+const RECEIVED: TimestampingFlag = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+    .union(TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE);
+
 /// Asks for everything that can be told of packets.
 fn ask(fd: &OwnedFd, is_v6: bool) -> io::Result<()> {
-    let stamps = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
-        | TimestampingFlag::SOF_TIMESTAMPING_RX_SOFTWARE
-        | TimestampingFlag::SOF_TIMESTAMPING_TX_SOFTWARE
-        | TimestampingFlag::SOF_TIMESTAMPING_OPT_ID
-        | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY;
-    setsockopt(fd, sockopt::Timestamping, &stamps)?;
+    setsockopt(fd, sockopt::Timestamping, &RECEIVED)?;
     if is_v6 {
         setsockopt(fd, sockopt::Ipv6RecvHopLimit, &true)?;
         setsockopt(fd, sockopt::Ipv6RecvTClass, &true)?;

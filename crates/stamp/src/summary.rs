@@ -1,6 +1,7 @@
 //! The documents that the commands print at their end.
 
 mod reflector;
+mod series;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +17,8 @@ use crate::tally::{Tally, Way};
 use crate::target::Target;
 
 pub use reflector::ReflectorSummary;
+pub(crate) use reflector::SessionPage;
+pub(crate) use series::series;
 
 /// What a sender measured.
 #[derive(Debug, Serialize)]
@@ -161,6 +164,7 @@ impl SenderSummary {
         senders: &[Sending],
     ) -> Option<Self> {
         let device = senders.first()?.plan.device.clone();
+        let by_kernel = senders.iter().any(|sending| sending.kernel.is_some());
         let each = |sending: &Sending| {
             let port = sending.plan.source_port;
             sending
@@ -176,9 +180,9 @@ impl SenderSummary {
             complete,
             local: Local {
                 device,
-                backend: "socket",
+                backend: if by_kernel { "bpf" } else { "socket" },
                 timestamps: "kernel",
-                kernel_hook: None,
+                kernel_hook: by_kernel.then_some("tcx"),
                 clock: ClockSummary::of(clock),
             },
             targets: senders.iter().flat_map(each).collect(),
@@ -197,7 +201,7 @@ impl ClockSummary {
         let local = clock.local();
         Self {
             synchronized: local.synchronized,
-            source: "unknown",
+            source: clock.discipline().map_or("unknown", |told| told.source.name()),
             error_ns: local.error_ns,
             tai_utc_s: clock.tai_offset_s(),
             steps: clock.steps(),
@@ -282,14 +286,9 @@ impl Packets {
             reordered_unknown: reordered.unknown,
             pending: target.sender.ledger().counts().pending(),
             unstamped: target.unstamped,
-            recovered: 0,
+            recovered: target.recovered,
             send_errors: target.send_errors.clone(),
-            discarded: target
-                .discarded
-                .iter()
-                .chain(&target.tally.faults)
-                .map(|(&why, &n)| (why, n))
-                .collect(),
+            discarded: target.discarded().into_iter().chain(target.tally.faults.clone()).collect(),
         }
     }
 }
@@ -306,8 +305,8 @@ impl WaySummary {
     fn of(way: &Way) -> Self {
         Self {
             raw: Stat::of(&way.raw),
-            lower: Stat::of(&way.lower),
-            upper: Stat::of(&way.upper),
+            lower: Stat::of(&way.lower.all),
+            upper: Stat::of(&way.upper.all),
             usable: way.trusted.exact.count(),
             unusable: way.unusable.clone(),
             pdv: Stat::of(&way.pdv.exact),

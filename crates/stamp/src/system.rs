@@ -1,6 +1,7 @@
 //! The system: prepared from settings, which is when everything is looked at that can be
 //! refused, and then run to its end.
 
+mod backend;
 mod reflect;
 mod send;
 
@@ -18,8 +19,11 @@ use crate::control::Controls;
 use crate::error::{ClockRefused, Error};
 use crate::outlet::Outlet;
 use crate::ports::Ports;
-use crate::service::Service;
-use crate::settings::{Common, HistScale, Reflect, Send, TimestampFormat};
+use crate::service::{Clocks, Sending, Service};
+use crate::settings::{Common, HistScale, Host, Reflect, Send, TimestampFormat};
+use crate::sync;
+use backend::Roles;
+
 use crate::summary::{ReflectorSummary, SenderSummary};
 
 /// A system that has everything it needs.
@@ -44,20 +48,34 @@ impl System {
     /// # Errors
     ///
     /// When the settings contradict each other or something needed is not there.
-    pub fn new(senders: &[Send], reflectors: &[Reflect]) -> Result<Self, Error> {
-        let clock = HostClock::read()?;
+    pub fn new(senders: &[Send], reflectors: &[Reflect], host: &Host) -> Result<Self, Error> {
+        let mut clock = HostClock::read(host.offset.window_ns)?;
+        let commons = senders.iter().map(|send| &send.common);
+        let mut commons = commons.chain(reflectors.iter().map(|reflect| &reflect.common));
+        if commons.any(|common| common.enforce_ptp || common.enforce_sync) {
+            clock.set_discipline(sync::look(&host.time).map_err(Error::thread)?);
+        }
+        let watch = sync::Watch::start(host.time.clone()).map_err(Error::thread)?;
         let mut ports = Ports::default();
         // Who answers comes first: whoever sends may send to itself.
-        let reflectors: Result<Vec<_>, _> = reflectors
+        let reflectors: Result<Vec<_>, Error> = reflectors
             .iter()
-            .map(|settings| reflect::prepare(settings, &clock, &mut ports))
+            .map(|settings| Ok((settings, reflect::prepare(settings, &clock, &mut ports)?)))
             .collect();
         let reflectors = reflectors?;
-        let senders: Result<Vec<_>, _> =
-            senders.iter().map(|settings| send::prepare(settings, &clock, &mut ports)).collect();
-        let senders = senders?;
-        send::tell_apart(&senders)?;
-        let service = Service::new(clock, ports.sockets, senders, reflectors)?;
+        let senders: Result<Vec<_>, Error> = senders
+            .iter()
+            .map(|settings| Ok((settings, send::prepare(settings, host, &clock, &mut ports)?)))
+            .collect();
+        let mut roles = Roles { senders: senders?, reflectors };
+        send::tell_apart(&roles.senders)?;
+        roles.name(&host.named);
+        let kernels = roles.bring_up(&ports, &clock, &host.pinning)?;
+        let senders: Vec<Sending> = roles.senders.into_iter().map(|(_, sending)| sending).collect();
+        let reflectors = roles.reflectors.into_iter().map(|(_, reflecting)| reflecting).collect();
+        ports.ask_for_times(&senders)?;
+        let service =
+            Service::new(Clocks { clock, watch }, ports.sockets, (senders, reflectors), kernels)?;
         Ok(Self { service, outlet: Outlet::new() })
     }
 
@@ -103,12 +121,12 @@ fn enforce(common: &Common, clock: &HostClock) -> Result<(), ClockRefused> {
     if (common.enforce_sync || common.enforce_ptp) && !local.synchronized {
         return Err(ClockRefused::Unsynchronised);
     }
-    if common.enforce_ptp {
+    if common.enforce_ptp && !clock.discipline().is_some_and(|told| told.ptp) {
         return Err(ClockRefused::NoPtp);
     }
     let allowed = common
         .max_error
-        .filter(|_| common.enforce_sync)
+        .filter(|_| common.enforce_sync || common.enforce_ptp)
         .map(|most| nanoseconds(most).unsigned_abs());
     match (local.error_ns, allowed) {
         (Some(error_ns), Some(allowed_ns)) if error_ns > allowed_ns => {

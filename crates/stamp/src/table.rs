@@ -100,7 +100,7 @@ impl fmt::Display for ReflectorSummary {
         for (reason, amount) in self.dropped.iter().filter(|(_, amount)| **amount > 0) {
             writeln!(f, "  dropped {reason}: {amount}")?;
         }
-        for session in &self.sessions {
+        for session in self.sessions.iter().flatten() {
             let near_end = session.near_end.map(|stat| {
                 let [min, mean, max] = [stat.min, stat.mean, stat.max].map(|ns| ms(ns as f64));
                 format!(", near-end {min} / {mean} / {max} ms")

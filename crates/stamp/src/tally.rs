@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use stamp_proto::clock::{MonoTime, looks_like_tai};
 use stamp_proto::loss::{Direction, Outcome};
-use stamp_proto::offset::{Estimator, Offset, Ppb};
+use stamp_proto::offset::{Estimator, Offset, Settings as Offsets};
 use stamp_proto::sender::{Fault, LocalClock, OneWay, Sample};
-use stamp_proto::statistics::{Bins, Distribution, Variation};
+use stamp_proto::statistics::{Bins, Distribution, Rolling, Variation};
 use telemetry::metric::Histogram;
 
-use crate::clock::Step;
+use crate::clock::{Own, Step};
 
 /// Everything that is known of one target.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(crate) struct Tally {
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) last: Option<Sample>,
     estimator: Estimator,
+    offset: Offsets,
     suspect: bool,
 }
 
@@ -30,14 +31,29 @@ pub(crate) struct Tally {
 #[derive(Debug)]
 pub(crate) struct Way {
     pub(crate) raw: Distribution,
-    pub(crate) lower: Distribution,
-    pub(crate) upper: Distribution,
+    /// The certain interval, of all time and of the last minute.
+    pub(crate) lower: Windowed,
+    pub(crate) upper: Windowed,
     pub(crate) pdv: Kept,
     pub(crate) ipdv_abs: Kept,
     /// Raw values that are trusted.
     pub(crate) trusted: Kept,
     pub(crate) unusable: BTreeMap<&'static str, u64>,
     variation: Variation,
+}
+
+/// A distribution of all time, and that of the last minute.
+#[derive(Debug, Default)]
+pub(crate) struct Windowed {
+    pub(crate) all: Distribution,
+    pub(crate) recent: Rolling,
+}
+
+impl Windowed {
+    fn record(&mut self, now: MonoTime, ns: i64) {
+        self.all.record(ns);
+        self.recent.record(now, ns);
+    }
 }
 
 /// A distribution for documents and the same in buckets for a scraper.
@@ -48,9 +64,8 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    fn new() -> Self {
-        let buckets = Histogram::new(BUCKETS).expect("the bounds are finite and rise");
-        Self { exact: Distribution::default(), buckets }
+    fn new(buckets: &Histogram) -> Self {
+        Self { exact: Distribution::default(), buckets: buckets.clone() }
     }
 
     fn record(&mut self, ns: i64) {
@@ -60,14 +75,14 @@ impl Kept {
 }
 
 impl Way {
-    fn new() -> Self {
+    fn new(buckets: &Histogram) -> Self {
         Self {
             raw: Distribution::default(),
-            lower: Distribution::default(),
-            upper: Distribution::default(),
-            pdv: Kept::new(),
-            ipdv_abs: Kept::new(),
-            trusted: Kept::new(),
+            lower: Windowed::default(),
+            upper: Windowed::default(),
+            pdv: Kept::new(buckets),
+            ipdv_abs: Kept::new(buckets),
+            trusted: Kept::new(buckets),
             unusable: BTreeMap::new(),
             variation: Variation::new(WINDOW_NS),
         }
@@ -91,33 +106,35 @@ impl Way {
             self.ipdv_abs.record(ipdv.saturating_abs());
         }
         if let Some((shortest, longest)) = one_way.certain_ns {
-            self.lower.record(shortest);
-            self.upper.record(longest);
+            self.lower.record(sample.t4.mono, shortest);
+            self.upper.record(sample.t4.mono, longest);
         }
     }
 }
 
 impl Tally {
-    /// Nothing yet.
-    pub(crate) fn new(bins: Option<Bins>) -> Self {
+    /// Nothing yet, to be kept in these bins and buckets.
+    pub(crate) fn new(bins: Option<Bins>, buckets: &Histogram, offset: Offsets) -> Self {
+        let way = || Way::new(buckets);
         Self {
-            roundtrip: Kept::new(),
-            roundtrip_gross: Kept::new(),
-            residence: Kept::new(),
-            ways: [Way::new(), Way::new()],
+            roundtrip: Kept::new(buckets),
+            roundtrip_gross: Kept::new(buckets),
+            residence: Kept::new(buckets),
+            ways: [way(), way()],
             bins,
             faults: BTreeMap::new(),
             last: None,
-            estimator: Estimator::new(WINDOW_NS),
+            estimator: Estimator::with(&offset),
+            offset,
             suspect: false,
         }
     }
 
     /// Takes one sample, and gives what it says of both directions. A late one and a
     /// further copy change nothing: their requests are counted otherwise already.
-    pub(crate) fn record(&mut self, sample: &Sample, local: LocalClock) -> [OneWay; 2] {
+    pub(crate) fn record(&mut self, sample: &Sample, own: Own) -> [OneWay; 2] {
         if sample.outcome != Outcome::First {
-            return self.one_ways(sample, local);
+            return self.one_ways(sample, own.clock);
         }
         self.roundtrip_gross.record(sample.roundtrip_gross_ns);
         sample.residence_ns.into_iter().for_each(|ns| self.residence.record(ns));
@@ -128,8 +145,8 @@ impl Tally {
         if let Some(fault) = sample.fault {
             *self.faults.entry(Fault::reason(fault)).or_default() += 1;
         }
-        self.compare(sample, local);
-        let one_ways = self.one_ways(sample, local);
+        self.compare(sample, own);
+        let one_ways = self.one_ways(sample, own.clock);
         for (way, one_way) in self.ways.iter_mut().zip(&one_ways) {
             way.record(sample, one_way);
         }
@@ -164,29 +181,19 @@ impl Tally {
             .map(|direction| OneWay::of(sample, direction, local, offset.as_ref(), self.suspect))
     }
 
-    fn compare(&mut self, sample: &Sample, local: LocalClock) {
+    fn compare(&mut self, sample: &Sample, own: Own) {
         let (Some(near), Some(far)) = (sample.near_raw_ns(), sample.far_raw_ns()) else { return };
-        let both = local.synchronized && sample.error_estimate.synchronized();
-        let rate = if both { SYNCHRONIZED_PPB } else { FREE_PPB };
+        let both = own.clock.synchronized && sample.error_estimate.synchronized();
+        let rate = self.offset.rate(both, own.rate_change);
         // Each time in a packet is cut to its format, by less than a nanosecond.
-        self.estimator.record(sample.t4.mono, far.saturating_neg() - CUT_NS, near + CUT_NS, rate);
+        self.estimator.record(sample.t1.mono, far.saturating_neg() - CUT_NS, near + CUT_NS, rate);
         let estimate = self.estimator.estimate(sample.t4.mono);
         self.suspect = estimate.is_some_and(|offset| looks_like_tai(offset.offset_ns));
     }
 }
 
-/// From a microsecond to seconds, three to a decade.
-const BUCKETS: &[f64] = &[
-    1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2,
-    5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
-];
-
 const WINDOW_NS: i64 = 60_000_000_000;
 const CUT_NS: i64 = 1;
-
-/// How fast two clocks that are kept right can drift apart, and two that are not.
-const SYNCHRONIZED_PPB: Ppb = 15_000;
-const FREE_PPB: Ppb = 200_000;
 
 #[cfg(test)]
 mod tests {
@@ -198,10 +205,12 @@ mod tests {
 
     #[test]
     fn only_the_first_reply_in_time_enters_the_statistics() {
-        let local = LocalClock { synchronized: false, error_ns: None, leaping: false };
-        let mut tally = Tally::new(None);
+        let clock = LocalClock { synchronized: false, error_ns: None, leaping: false };
+        let own = Own { clock, rate_change: 0 };
+        let buckets = Histogram::new(&[1.0]).unwrap();
+        let mut tally = Tally::new(None, &buckets, Offsets::default());
         for outcome in [Outcome::First, Outcome::Late, Outcome::Duplicate] {
-            tally.record(&sample(outcome), local);
+            tally.record(&sample(outcome), own);
         }
         let ways = tally.ways.each_ref();
         assert_eq!(tally.roundtrip.exact.count(), 1);

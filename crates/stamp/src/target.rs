@@ -3,10 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use stamp_bpf::{Bell, Slot, SlotAnswer};
 use stamp_proto::clock::MonoTime;
 use stamp_proto::loss::Outcome;
-use stamp_proto::sender::{Arrival, Discard, LocalClock, OneWay, Sample, Sender};
+use stamp_proto::packet::Reply;
+use stamp_proto::sender::{Arrival, Discard, OneWay, Sample, Sender};
+use stamp_proto::statistics::Series;
 
+use crate::clock::Own;
+use crate::kernel::Seat;
+use crate::marks::Marks;
 use crate::tally::Tally;
 
 /// Why a target does not answer.
@@ -22,6 +28,8 @@ pub(crate) enum Cause {
     AuthFailure,
     /// There is no way there.
     NoRoute,
+    /// The device that leads there is gone or down.
+    DeviceDown,
 }
 
 impl Cause {
@@ -33,23 +41,36 @@ impl Cause {
             Self::SendError => "send_error",
             Self::AuthFailure => "auth_failure",
             Self::NoRoute => "no_route",
+            Self::DeviceDown => "device_down",
         }
     }
 }
+
+/// A reply that counts, and what it says of both directions.
+pub(crate) type Taken = (Sample, [OneWay; 2]);
 
 /// A target.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) name: String,
+    /// Node of its reflector, where that was told.
+    pub(crate) node: Option<String>,
     pub(crate) address: SocketAddr,
     pub(crate) sender: Sender,
     pub(crate) tally: Tally,
-    pub(crate) discarded: BTreeMap<&'static str, u64>,
+    discarded: BTreeMap<&'static str, u64>,
     pub(crate) send_errors: BTreeMap<&'static str, u64>,
     /// Slots of the schedule that were missed.
     pub(crate) overruns: u64,
     /// Replies whose request has no time of sending from the kernel.
     pub(crate) unstamped: u64,
+    /// Replies that were found in their slots before anything rang for them.
+    pub(crate) recovered: u64,
+    pub(crate) marks: Marks,
+    /// The last quarter of an hour.
+    pub(crate) series: Series,
+    /// Its session in the kernel, where the programs take its times.
+    pub(crate) seat: Option<Seat>,
     /// Absent before the first verdict.
     pub(crate) up: Option<bool>,
     pub(crate) cause: Option<Cause>,
@@ -59,14 +80,19 @@ pub(crate) struct Target {
 
 impl Target {
     /// A target to which nothing was sent.
-    pub(crate) const fn new(
+    pub(crate) fn new(
         name: String,
         address: SocketAddr,
         sender: Sender,
         tally: Tally,
+        traffic_class: u8,
     ) -> Self {
+        let marks = Marks::new(traffic_class, &sender.settings().extensions);
         Self {
+            marks,
+            series: Series::default(),
             name,
+            node: None,
             address,
             sender,
             tally,
@@ -74,6 +100,8 @@ impl Target {
             send_errors: BTreeMap::new(),
             overruns: 0,
             unstamped: 0,
+            recovered: 0,
+            seat: None,
             up: None,
             cause: None,
             heard: None,
@@ -81,22 +109,106 @@ impl Target {
         }
     }
 
-    /// Takes a packet that came from the target.
+    /// Takes a packet that came from the target to our socket. Where the programs take the
+    /// times, it came by a way that they are not on, or they would not have it.
     pub(crate) fn handle_reply(
         &mut self,
         payload: &[u8],
         arrival: &Arrival,
-        local: LocalClock,
-    ) -> Result<(Sample, [OneWay; 2]), Discard> {
-        let sample =
-            self.sender.handle_reply(payload, arrival).inspect_err(|&why| self.discard(why))?;
-        let one_ways = self.tally.record(&sample, local);
+        own: Own,
+    ) -> Result<Taken, Discard> {
+        let mode = self.sender.settings().mode();
+        if let (Some(seat), Ok(reply)) = (&self.seat, Reply::parse(mode, payload))
+            && let Some(slot) = seat.slot(reply.sender_sequence)
+        {
+            self.sender.handle_stamped(slot.sequence, slot.timestamp, slot.sent);
+        }
+        let sample = self.sender.handle_reply(payload, arrival);
+        self.take(sample, payload.get(mode.base_len()..).unwrap_or(&[]), own)
+    }
+
+    /// Takes what rang in the kernel.
+    pub(crate) fn handle_bell(&mut self, bell: &Bell, own: Own) -> Option<Taken> {
+        // Its slot was read before the bell was heard.
+        if !bell.duplicate && self.sender.ledger().is_answered(bell.sequence) {
+            return None;
+        }
+        let slot = self.seat.as_ref()?.slot(bell.sequence)?;
+        let answer = SlotAnswer { sequence: bell.reflector_sequence, ..slot.answer? };
+        self.handle_answer(&slot, &answer, &bell.extensions, own).ok()
+    }
+
+    /// Looks into the slots of requests whose time is over, before they are given up: the
+    /// ring that should have told of their replies may have been full.
+    pub(crate) fn recover(&mut self, now: MonoTime, own: Own) -> Vec<Taken> {
+        let Some(seat) = &self.seat else { return Vec::new() };
+        let slots: Vec<Slot> =
+            self.sender.overdue(now).filter_map(|sequence| seat.slot(sequence)).collect();
+        let mut found = Vec::new();
+        for (slot, answer) in slots.iter().filter_map(|slot| Some((slot, slot.answer?))) {
+            self.recovered += 1;
+            found.extend(self.handle_answer(slot, &answer, &[], own).ok());
+        }
+        found
+    }
+
+    fn handle_answer(
+        &mut self,
+        slot: &Slot,
+        answer: &SlotAnswer,
+        area: &[u8],
+        own: Own,
+    ) -> Result<Taken, Discard> {
+        self.sender.handle_stamped(slot.sequence, slot.timestamp, slot.sent);
+        let reply = Reply {
+            sequence: answer.sequence,
+            timestamp: answer.timestamp,
+            error_estimate: answer.error_estimate,
+            ssid: answer.ssid,
+            receive_timestamp: answer.receive_timestamp,
+            sender_sequence: slot.sequence,
+            sender_timestamp: slot.timestamp,
+            sender_error_estimate: answer.error_estimate,
+            sender_ttl: answer.ttl_forward,
+        };
+        let arrival = Arrival {
+            at: answer.received,
+            ttl: Some(answer.ttl_reverse),
+            traffic_class: answer.traffic_class,
+        };
+        let sample = self.sender.handle_checked(&reply, &arrival);
+        self.take(sample, area, own)
+    }
+
+    fn take(
+        &mut self,
+        sample: Result<Sample, Discard>,
+        area: &[u8],
+        own: Own,
+    ) -> Result<Taken, Discard> {
+        let sample = sample.inspect_err(|&why| self.discard(why))?;
+        let one_ways = self.tally.record(&sample, own);
         if sample.outcome == Outcome::First {
             self.unstamped += u64::from(!sample.stamped);
+            self.marks.record(&sample, area);
+            if let Some(ns) = sample.roundtrip_ns {
+                let lower = one_ways.each_ref().map(|way| way.certain_ns.map(|(low, _)| low));
+                self.series.record(sample.t4.mono, ns, lower);
+            }
             self.heard = Some(sample.t4.mono);
             self.tell(true, None);
         }
         Ok((sample, one_ways))
+    }
+
+    /// Replies that did not count, by reason.
+    pub(crate) fn discarded(&self) -> BTreeMap<&'static str, u64> {
+        let mut discarded = self.discarded.clone();
+        let bad_sums = self.seat.as_ref().map_or(0, Seat::bad_checksums);
+        if bad_sums > 0 {
+            *discarded.entry(Discard::Checksum.reason()).or_default() += bad_sums;
+        }
+        discarded
     }
 
     /// Counts a packet that could not be sent.
@@ -112,6 +224,11 @@ impl Target {
         self.cause = Some(Cause::IcmpUnreachable);
     }
 
+    /// Notes that the device that leads to the target can't be sent by.
+    pub(crate) const fn blame_device(&mut self) {
+        self.cause = Some(Cause::DeviceDown);
+    }
+
     /// Notes that packets go to the target from now on.
     pub(crate) fn begin(&mut self, now: MonoTime) {
         self.began.get_or_insert(now);
@@ -119,6 +236,7 @@ impl Target {
 
     /// Decides whether the target answers: it must have within `patience_ns`.
     pub(crate) fn judge(&mut self, now: MonoTime, patience_ns: i64) {
+        self.series.count(now, self.sender.ledger().counts());
         let Some(since) = self.heard.or(self.began) else { return };
         if now.since(since) > patience_ns {
             self.tell(false, Some(self.cause.unwrap_or(Cause::NoReply)));
@@ -155,6 +273,7 @@ impl Target {
 fn reason(error: i32) -> (&'static str, Cause) {
     use nix::errno::Errno;
     match Errno::from_raw(error) {
+        Errno::ENODEV | Errno::ENXIO | Errno::ENETDOWN => ("unreachable", Cause::DeviceDown),
         Errno::ENETUNREACH | Errno::EHOSTUNREACH => ("unreachable", Cause::NoRoute),
         Errno::ECONNREFUSED => ("icmp_unreachable", Cause::IcmpUnreachable),
         Errno::EMSGSIZE => ("message_size", Cause::SendError),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use serde_json::{Value, json};
-use stamp::settings::{Reflect, Send, expand};
+use stamp::settings::{Host, Reflect, Send, expand};
 use stamp::{Controls, Error, Exit, System};
 
 #[derive(Parser)]
@@ -28,8 +28,10 @@ fn parse<L: Parser>(line: &str) -> Result<L, clap::Error> {
 }
 
 fn send(line: &str) -> Result<Value, Error> {
-    let settings = parse::<SendLine>(line).unwrap_or_else(|error| panic!("{error}")).settings;
-    let finished = System::new(&[settings], &[])?.run()?;
+    let settings = parse::<SendLine>(&format!("{line} --backend socket"))
+        .unwrap_or_else(|error| panic!("{error}"))
+        .settings;
+    let finished = System::new(&[settings], &[], &Host::default())?.run()?;
     Ok(serde_json::to_value(finished.sender).unwrap())
 }
 
@@ -44,9 +46,10 @@ impl Reflector {
     fn start(flags: &str) -> Self {
         let (port, system) = free_ports()
             .find_map(|port| {
-                let settings = parse::<ReflectLine>(&format!("auto -p {port} {flags}"));
+                let settings =
+                    parse::<ReflectLine>(&format!("auto -p {port} --backend socket {flags}"));
                 let settings = settings.unwrap_or_else(|error| panic!("{error}")).settings;
-                System::new(&[], &[settings]).ok().map(|system| (port, system))
+                System::new(&[], &[settings], &Host::default()).ok().map(|system| (port, system))
             })
             .unwrap();
         let controls = system.controls();
@@ -181,7 +184,7 @@ fn an_endless_measurement_ends_in_good_order_when_it_is_told_to() {
     let reflector = Reflector::start("");
     let line = format!("auto 127.0.0.1 -s 0 -d {} -i 1ms", reflector.port);
     let settings = parse::<SendLine>(&line).unwrap().settings;
-    let prepared = System::new(&[settings], &[]).unwrap();
+    let prepared = System::new(&[settings], &[], &Host::default()).unwrap();
     let controls = prepared.controls();
     let thread =
         thread::spawn(move || serde_json::to_value(prepared.run().unwrap().sender).unwrap());
@@ -320,12 +323,15 @@ fn two_targets_that_are_one_address_are_refused() {
     let refused = free_ports().find_map(|port| {
         let line = format!("auto 127.0.0.1 -s {port} -c 1");
         let settings = parse::<SendLine>(&line).unwrap().settings;
-        let told = System::new(&[settings.clone(), settings], &[]).err()?;
+        let told = System::new(&[settings.clone(), settings], &[], &Host::default()).err()?;
         (told.exit() == Exit::Usage).then(|| told.to_string())
     });
     assert!(refused.unwrap().contains("one address"));
     let apart = parse::<SendLine>("auto 127.0.0.1 -s 0 -c 1").unwrap().settings;
-    assert!(System::new(&[apart.clone(), apart], &[]).is_ok(), "each has a port of its own");
+    assert!(
+        System::new(&[apart.clone(), apart], &[], &Host::default()).is_ok(),
+        "each has a port of its own"
+    );
 }
 
 #[test]
@@ -359,7 +365,7 @@ fn both_roles_share_a_port_and_tell_requests_from_replies() {
             .settings;
         let second =
             parse::<SendLine>(&format!("auto ::1 -s {port} -d {port} -i 7ms")).unwrap().settings;
-        System::new(&[first, second], &[reflect]).ok()
+        System::new(&[first, second], &[reflect], &Host::default()).ok()
     });
     let system = system.unwrap();
     let controls = system.controls();
@@ -451,7 +457,7 @@ fn metrics_show_what_happens_while_it_does() {
         "auto 127.0.0.1 -s 0 -d {} -i 10ms --hist --floor 0 --ceiling 1000",
         reflector.port
     );
-    let system = System::new(&[parse::<SendLine>(&line).unwrap().settings], &[])
+    let system = System::new(&[parse::<SendLine>(&line).unwrap().settings], &[], &Host::default())
         .unwrap()
         .exposed_in(&registry)
         .unwrap();

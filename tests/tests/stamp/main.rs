@@ -1,5 +1,6 @@
 //! `fathom stamp` against another implementation and against what packets really did.
 
+mod clock;
 mod peers;
 mod truth;
 

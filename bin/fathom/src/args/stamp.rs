@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use flow::parse::{Listen, listen};
 use stamp::decode::{Protection, Role};
-use stamp::settings::{Format as Form, Reflect, Run, Send};
+use stamp::settings::{Format as Form, PIN_DIR, Pinning, Reflect, Run, Send};
 use telemetry::logs::{Format, parse_format, parse_level};
 use tracing::Level;
 
@@ -26,17 +26,33 @@ pub(crate) enum Stamp {
         #[command(flatten)]
         settings: Box<Reflect>,
         #[command(flatten)]
+        pinning: Pinning,
+        #[command(flatten)]
         service: Service,
     },
     /// Play several roles in one process
+    #[command(mut_arg("pin", |pin| pin.default_value("true")))]
     Run {
         #[command(flatten)]
         roles: Run,
+        #[command(flatten)]
+        pinning: Pinning,
         /// Form of what is printed
         #[arg(short = 'o', long, value_enum, default_value_t = Form::Table)]
         format: Form,
         #[command(flatten)]
         service: Service,
+    },
+    /// Show what a running instance knows
+    Status(StampStatus),
+    /// Remove what reflectors that ended left in the kernel
+    Detach {
+        /// Only that of reflectors of this device
+        #[arg(long, value_name = "DEVICE")]
+        device: Option<String>,
+        /// Directory of what is pinned, on bpffs
+        #[arg(long, value_name = "DIR", default_value = PIN_DIR)]
+        bpf_pin_dir: PathBuf,
     },
     /// Take one test packet apart
     Decode(Decode),
@@ -71,6 +87,20 @@ impl Service {
             web_config_file: self.web_config_file.clone(),
         }
     }
+}
+
+/// `fathom stamp status`.
+#[derive(Debug, Args)]
+pub(crate) struct StampStatus {
+    /// Only the target of this name
+    #[arg(value_name = "TARGET")]
+    pub target: Option<String>,
+    /// Where the instance serves; an agent's port is 9090
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080")]
+    pub url: String,
+    /// Form of what is printed
+    #[arg(short = 'o', long, value_enum, default_value_t = Form::Table)]
+    pub format: Form,
 }
 
 /// `fathom stamp decode`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use flow::{Config, Settings};
+use stamp::config::Stamp;
 use testkit::Place;
 
 use crate::args::{Agent, Command, Flows, Process, address};
@@ -21,8 +22,12 @@ pub(crate) struct Plan {
     pub listen: Option<SocketAddr>,
     /// Bound on the end.
     pub deadline: Duration,
-    /// The flows system.
+    /// The flows system, or what the process takes from it where nobody named it.
     pub flows: Config,
+    /// Whether flows are counted.
+    pub counts: bool,
+    /// The stamp system, if it runs.
+    pub stamp: Option<Stamp>,
     /// Whether one failing system is the end of the process.
     pub alone: bool,
     /// Keys that were given and do nothing here.
@@ -37,11 +42,17 @@ impl Plan {
     /// Decides, or tells what contradicts.
     pub(crate) fn new(told: Told) -> Result<Self, Failure> {
         let plan = match told.command {
-            Command::Flows(flows) => Self::of_flows(*flows, told.unused),
-            Command::Agent(agent) if told.systems.is_empty() => Err(nothing_to_run(&agent)),
-            Command::Agent(agent) => Self::of_agent(agent, told.flows, told.unused),
-            _ => Err(Failure::bug(anyhow!("only flows and agent are daemons"))),
-        }?;
+            Command::Flows(flows) => Self::of_flows(*flows, told.unused)?,
+            Command::Agent(agent) if told.systems.is_empty() => {
+                return Err(nothing_to_run(&agent));
+            }
+            Command::Agent(agent) => Self {
+                counts: told.systems.contains(&"flows"),
+                stamp: told.stamp,
+                ..Self::of_agent(agent, told.flows, told.unused)?
+            },
+            _ => return Err(Failure::bug(anyhow!("only flows and agent are daemons"))),
+        };
         match port_clash(plan.listen, plan.shared()) {
             Some(clash) => Err(Failure::usage(anyhow!(clash))),
             None => Ok(plan),
@@ -55,6 +66,8 @@ impl Plan {
             listen: settings.listener(),
             deadline: settings.shutdown_deadline,
             flows: Config::new(settings)?,
+            counts: true,
+            stamp: None,
             alone: true,
             unused,
             place: None,
@@ -70,6 +83,8 @@ impl Plan {
             listen: address(agent.listen),
             deadline: agent.shutdown_deadline,
             flows: Config::new(settings)?,
+            counts: true,
+            stamp: None,
             alone: false,
             unused,
             place: None,
@@ -96,6 +111,8 @@ impl Plan {
             ("shutdown_deadline", self.deadline != other.deadline),
             ("log_format", own.log_format != others.log_format),
             ("web_config_file", own.web_config_file != others.web_config_file),
+            ("flows", self.counts != other.counts),
+            ("stamp", self.stamp.is_some() != other.stamp.is_some()),
         ];
         let fixed = differs.into_iter().filter(|(_, differs)| *differs);
         fixed.map(|(key, _)| key).collect()

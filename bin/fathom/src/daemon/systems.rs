@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::plan::Plan;
+use super::stamp::{self, Stage};
 use crate::failure::Failure;
 
 /// All of them.
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 pub(crate) struct Systems {
     routes: Router,
     flows: Option<Controls>,
+    stamp: Option<Stage>,
     ends: JoinSet<Ended>,
 }
 
@@ -53,15 +55,28 @@ impl Systems {
         registry: &Registry,
         listen: Option<SocketAddr>,
     ) -> Result<Self, Failure> {
-        let mut systems = Self { routes: Router::new(), flows: None, ends: JoinSet::new() };
-        match systems.start_flows(plan, registry, listen) {
-            Err(failure) if !plan.alone => {
-                tell(FLOWS, &failure);
-                show_down(registry, FLOWS, &failure);
-            }
-            result => result?,
+        let mut systems =
+            Self { routes: Router::new(), flows: None, stamp: None, ends: JoinSet::new() };
+        if plan.counts {
+            let started = systems.start_flows(plan, registry, listen);
+            alone_or_told(plan, registry, FLOWS, started)?;
         }
+        let started = systems.start_stamp(plan, registry);
+        alone_or_told(plan, registry, stamp::NAME, started)?;
         Ok(systems)
+    }
+
+    /// Whether it can begin is found out on its own thread: names are looked up for it.
+    fn start_stamp(&mut self, plan: &Plan, registry: &Registry) -> Result<(), Failure> {
+        let Some(section) = &plan.stamp else { return Ok(()) };
+        let stage = Stage::new(registry, section.clone()).map_err(Failure::bug)?;
+        self.routes = self.routes.clone().merge(stage.routes());
+        tokio::spawn(stage.clone().show());
+        self.stamp = Some(stage.clone());
+        self.run(stamp::NAME, plan, move || {
+            stage.live();
+            Ok(())
+        })
     }
 
     fn start_flows(
@@ -117,6 +132,9 @@ impl Systems {
         if let Some(flows) = &self.flows {
             flows.reload(plan.flows.clone());
         }
+        if let (Some(stage), Some(section)) = (&self.stamp, &plan.stamp) {
+            stage.reload(section);
+        }
     }
 
     /// Waits for the next end; none if nothing runs.
@@ -130,6 +148,9 @@ impl Systems {
         if let Some(flows) = &self.flows {
             flows.stop();
         }
+        if let Some(stage) = &self.stamp {
+            stage.stop();
+        }
         while let Some(Ended { name, result }) = self.ended().await {
             if let Err(failure) = result {
                 tell(name, &failure);
@@ -138,7 +159,24 @@ impl Systems {
     }
 }
 
-fn tell(name: &str, failure: &Failure) {
+/// For an agent a system that can't start is a state.
+fn alone_or_told(
+    plan: &Plan,
+    registry: &Registry,
+    name: &'static str,
+    started: Result<(), Failure>,
+) -> Result<(), Failure> {
+    match started {
+        Err(failure) if !plan.alone => {
+            tell(name, &failure);
+            show_down(registry, name, &failure);
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+pub(super) fn tell(name: &str, failure: &Failure) {
     tracing::error!(event = "system.failed", system = name, error = %failure, "A system failed; the others go on");
 }
 

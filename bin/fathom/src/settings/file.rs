@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::anyhow;
 use clap::Arg;
 use serde_json::{Map, Value};
+use stamp::config::{Fault as SectionFault, Problem, Stamp};
 use telemetry::yaml::Fault;
 
 use super::check::{HIDDEN, Problems, is_list, is_secret, is_text, refusal};
@@ -29,7 +30,9 @@ pub(super) struct Layers {
     pub(super) top: Layer,
     /// The flows system, without what is shared.
     pub(super) flows_alone: Layer,
-    /// Systems that are named.
+    /// The stamp system.
+    pub(super) stamp: Option<Stamp>,
+    /// Systems that are named, and not switched off.
     pub(super) systems: Vec<&'static str>,
 }
 
@@ -74,8 +77,47 @@ impl File {
             }
             Some(_) => problems.add(self.place(""), "flows: must be a mapping such as `flows: {}`"),
         }
-        layers.top = self.layer(&sections.top, &process, &[FLOWS], problems);
+        process.remove(STAMP);
+        match self.stamp() {
+            None => {}
+            Some(Ok(mapping)) => layers.stamp = self.read_stamp(&mapping, problems),
+            Some(Err(NoMapping)) => {
+                problems.add(self.place(""), "stamp: must be a mapping such as `stamp: {}`");
+            }
+        }
+        if layers.stamp.as_ref().is_some_and(|stamp| stamp.enabled) {
+            layers.systems.push(STAMP);
+        }
+        layers.top = self.layer(&sections.top, &process, &[FLOWS, STAMP], problems);
         layers
+    }
+
+    /// The section of the stamp system as it was written, if there is one.
+    pub(super) fn stamp(&self) -> Option<Result<Map<String, Value>, NoMapping>> {
+        Some(match self.root.get(STAMP)? {
+            Value::Null => Ok(Map::new()),
+            Value::Object(mapping) => Ok(mapping.clone()),
+            _ => Err(NoMapping),
+        })
+    }
+
+    /// What comes from this file, as comments show it.
+    pub(super) fn source(&self) -> Source {
+        Source::File(self.path.clone())
+    }
+
+    fn read_stamp(&self, mapping: &Map<String, Value>, problems: &mut Problems) -> Option<Stamp> {
+        let tell = |problem: Problem| {
+            let hint = match &problem.fault {
+                SectionFault::UnknownKey { known } => {
+                    let last = problem.path.rsplit('.').next().unwrap_or_default();
+                    similar::hint(last, known.iter().map(String::as_str))
+                }
+                _ => String::new(),
+            };
+            problems.add(self.place("stamp."), format_args!("{problem}{hint}"));
+        };
+        Stamp::read(mapping).map_err(|found| found.into_iter().for_each(tell)).ok()
     }
 
     fn layer(
@@ -103,8 +145,7 @@ impl File {
             };
             match texts(arg, value) {
                 Ok(texts) => {
-                    let source = Source::File(self.path.clone());
-                    layer.insert(key, Given { texts, source });
+                    layer.insert(key, Given { texts, source: self.source() });
                 }
                 Err(refusals) => {
                     for why in refusals {
@@ -193,5 +234,10 @@ fn switch_name(arg: &Arg, switch: bool) -> String {
     if means_word { word.to_owned() } else { boolean }
 }
 
+/// Something else stands where keys and values should.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NoMapping;
+
 const FLOWS: &str = "flows";
+const STAMP: &str = "stamp";
 const LONGEST: u64 = 1 << 20;

@@ -3,22 +3,54 @@
 use std::fmt::Write;
 
 use clap::{Arg, ArgMatches};
+use serde_json::{Map, Value};
 
 use super::check::{HIDDEN, is_list, is_secret};
-use super::layer::Layer;
+use super::layer::{Layer, Source};
 use super::section::{Section, Sections};
 use super::text;
 use crate::failure::Failure;
 
 /// The whole file.
-pub(super) fn document(sections: &Sections, top: &Layer, flows: &Layer) -> Result<String, Failure> {
+pub(super) fn document(
+    sections: &Sections,
+    top: &Layer,
+    flows: &Layer,
+    stamp: &Stamp,
+) -> Result<String, Failure> {
     let mut out = String::from(HEAD);
     part(&mut out, &sections.top, top, "", |id| {
         !sections.shared.iter().any(|shared| shared == id)
     })?;
     out.push_str("\nflows:\n");
     part(&mut out, &sections.flows, flows, "  ", |_| true)?;
+    out.push_str("\nstamp:\n");
+    out.push_str(&stamp.text());
     Ok(out)
+}
+
+/// What is shown of the stamp system.
+#[derive(Debug)]
+pub(super) enum Stamp {
+    /// Its defaults.
+    Defaults,
+    /// That it does not run, because nobody named it.
+    Unnamed,
+    /// What a file says.
+    Given(Map<String, Value>, Source),
+}
+
+impl Stamp {
+    fn text(&self) -> String {
+        match self {
+            Self::Defaults => stamp::config::print(None, ""),
+            Self::Unnamed => {
+                let off = Map::from_iter([("enabled".to_owned(), false.into())]);
+                stamp::config::print(Some(&off), "not named in a file")
+            }
+            Self::Given(given, source) => stamp::config::print(Some(given), &source.to_string()),
+        }
+    }
 }
 
 fn part(
@@ -81,7 +113,7 @@ fn scalar(text: &str) -> String {
     {
         return text.to_owned();
     }
-    serde_json::Value::from(text).to_string()
+    Value::from(text).to_string()
 }
 
 /// Words that some YAML reader takes for a boolean or for nothing, and numbers in words.

@@ -386,6 +386,74 @@ fn what_is_no_mapping_or_no_yaml_is_one_problem() {
 }
 
 #[test]
+fn problems_of_the_stamp_section_are_told_with_the_others() {
+    let told = problems_of(
+        "\
+flows: {metrics_port: z}
+stamp:
+  lease: soon
+  reflektor: {}
+  reflector: {prots: [862], allow: 10.0.0.0/8}
+  targets: [{name: a}, {address: 10.0.0.256}]
+  mesh: {enabled: true}
+",
+    );
+    for part in [
+        "flows.metrics_port: ",
+        "stamp.lease: \"soon\" is no time",
+        "stamp.reflektor: unknown key; did you mean reflector?",
+        "stamp.reflector.prots: unknown key; did you mean ports?",
+        "stamp.reflector.allow: must be a list, such as [\"10.0.0.0/8\"]",
+        "stamp.targets[0].address: has no value",
+        "stamp.targets[1].address: ",
+        "stamp.mesh.enabled: needs the node index",
+        "8 problems",
+    ] {
+        assert!(told.contains(part), "{part:?} is not in:\n{told}");
+    }
+    for content in ["stamp: 3", "stamp: [a]"] {
+        assert!(problems_of(content).contains("stamp: must be a mapping"), "{content}");
+    }
+}
+
+#[test]
+fn a_system_runs_where_the_file_names_it_and_does_not_switch_it_off() {
+    let folder = Folder::new();
+    let systems = |content: &str| {
+        let path = folder.file(content);
+        let told = read(&["agent", "--config", path.to_str().unwrap()], []).unwrap();
+        (told.systems, told.stamp.is_some())
+    };
+    assert_eq!(systems("stamp:\n"), (vec!["stamp"], true));
+    assert_eq!(systems("flows: {}\nstamp: {enabled: false}\n"), (vec!["flows"], false));
+    assert_eq!(systems("flows: {}\nstamp: {}\n"), (vec!["flows", "stamp"], true));
+    assert!(!check(&folder.file("stamp: {enabled: false}\n")).unwrap());
+}
+
+#[test]
+fn the_printed_stamp_section_says_what_holds_and_where_it_comes_from() {
+    let folder = Folder::new();
+    let input = Input::new(["fathom"], Environment::default());
+    let section = |text: &str| {
+        let read: serde_json::Value = serde_saphyr::from_str(text).unwrap();
+        stamp::config::Stamp::read(read["stamp"].as_object().unwrap()).unwrap()
+    };
+    let defaults = input.print(true, None).unwrap();
+    assert!(section(&defaults) == stamp::config::Stamp::read(&serde_json::Map::new()).unwrap());
+    let unnamed = input.print(false, None).unwrap();
+    assert!(unnamed.contains("  enabled: false # not named in a file"), "{unnamed}");
+    assert!(!section(&unnamed).enabled);
+
+    let content = "stamp: {lease: 5m, reflector: {ports: [863]}, targets: [{address: '10.0.0.1'}]}";
+    let path = folder.file(content);
+    let printed = input.print(false, Some(&path)).unwrap();
+    let source = path.display();
+    assert!(printed.contains(&format!("    ports: [863] # file {source}")), "{printed}");
+    assert!(printed.contains("    rate: 1000 # default"), "{printed}");
+    assert!(section(&printed) == section(content));
+}
+
+#[test]
 fn an_empty_file_is_a_good_one() {
     let folder = Folder::new();
     for content in ["", "# nothing\n", "flows:\n", "flows: {}\n"] {

@@ -3,6 +3,7 @@
 
 mod agent;
 mod measuring;
+mod stamp;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};

@@ -206,6 +206,7 @@ impl Fields {
     }
 }
 
-fn hex(octets: &[u8]) -> String {
+/// Octets as digits.
+pub(crate) fn hex(octets: &[u8]) -> String {
     octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }

@@ -8,7 +8,8 @@ use telemetry::metric::{Family, LabelValue, Metric, Value};
 use super::seconds;
 use crate::catalogue as metric;
 use crate::clock::monotonic;
-use crate::tally::Way;
+use crate::marks::{FLAGS, Marks};
+use crate::tally::{Way, Windowed};
 use crate::target::{SEND_ERRORS, Target};
 
 /// One number of a target, where it is known.
@@ -66,6 +67,11 @@ pub(super) fn families(targets: &[&Target], families: &mut Vec<Family>) {
         send_errors(targets),
     ]);
     families.extend([info(targets), ttl(targets), unusable(targets)]);
+    families.extend([
+        marked(&metric::DSCP_CHANGED, targets, |marks| marks.dscp_changed),
+        marked(&metric::ECN_CE, targets, |marks| marks.ecn_ce),
+        flags(targets),
+    ]);
     by_way(targets, families);
 }
 
@@ -113,9 +119,10 @@ fn discarded(targets: &[&Target]) -> Family {
     let discards = Discard::ALL.map(Discard::reason);
     let faults = [Fault::Timestamp, Fault::Residence].map(Fault::reason);
     each(&metric::REPLIES_DISCARDED, targets, |target, add| {
+        let discarded = target.discarded();
         for reason in discards.into_iter().filter(|&reason| reason != Discard::Unsolicited.reason())
         {
-            add(reason, target.discarded.get(reason).copied().unwrap_or(0).into());
+            add(reason, discarded.get(reason).copied().unwrap_or(0).into());
         }
         for reason in faults {
             add(reason, target.tally.faults.get(reason).copied().unwrap_or(0).into());
@@ -157,6 +164,22 @@ fn ttl(targets: &[&Target]) -> Family {
     })
 }
 
+fn marked(metric: &'static Metric, targets: &[&Target], amount: fn(&Marks) -> [u64; 2]) -> Family {
+    each(metric, targets, |target, add| {
+        for (direction, amount) in Direction::ALL.into_iter().zip(amount(&target.marks)) {
+            add(direction.as_str(), amount.into());
+        }
+    })
+}
+
+fn flags(targets: &[&Target]) -> Family {
+    each(&metric::TLV_FLAGS, targets, |target, add| {
+        for ((_, flag), amount) in FLAGS.into_iter().zip(target.marks.flags) {
+            add(flag, amount.into());
+        }
+    })
+}
+
 fn unusable(targets: &[&Target]) -> Family {
     let mut family = Family::new(&metric::ONE_WAY_UNUSABLE);
     for target in targets {
@@ -170,14 +193,20 @@ fn unusable(targets: &[&Target]) -> Family {
     family
 }
 
+/// Of the last minute.
+fn median(values: &Windowed) -> Option<Value> {
+    let window = values.recent.window(monotonic());
+    window.quantile(0.5).map(|ns| seconds(ns as f64).into())
+}
+
 fn by_way(targets: &[&Target], families: &mut Vec<Family>) {
     let metrics: [(&'static Metric, OfWay); 6] = [
         (&metric::ONE_WAY, |way| Some(way.trusted.buckets.clone().into())),
         (&metric::VARIATION, |way| Some(way.pdv.buckets.clone().into())),
         (&metric::IPDV, |way| Some(way.ipdv_abs.buckets.clone().into())),
         (&metric::JITTER, |way| way.jitter_ns().map(|ns| seconds(ns).into())),
-        (&metric::ONE_WAY_LOWER, |way| way.lower.quantile(0.5).map(|ns| seconds(ns as f64).into())),
-        (&metric::ONE_WAY_UPPER, |way| way.upper.quantile(0.5).map(|ns| seconds(ns as f64).into())),
+        (&metric::ONE_WAY_LOWER, |way| median(&way.lower)),
+        (&metric::ONE_WAY_UPPER, |way| median(&way.upper)),
     ];
     for (metric, value) in metrics {
         families.push(each(metric, targets, |target, add| {

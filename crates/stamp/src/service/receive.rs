@@ -62,11 +62,11 @@ impl Service {
         let Told { ttl, traffic_class, .. } = datagram.told;
         let arrival = Arrival { at: moment, ttl, traffic_class };
         let packet = Packet { payload, datagram, arrival };
-        let local = self.clock.local();
+        let own = self.clock.own();
         let Self { senders, reflectors, sockets, clock, .. } = self;
         if senders
             .iter_mut()
-            .any(|sending| sending.handle_reply(at, canonical(datagram.source), &packet, local))
+            .any(|sending| sending.handle_reply(at, canonical(datagram.source), &packet, own))
         {
             return;
         }

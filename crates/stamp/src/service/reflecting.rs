@@ -1,15 +1,17 @@
 //! The role of Session-Reflector.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::net::SocketAddr;
 
+use stamp_bpf::{Event, SlowKey};
 use stamp_proto::clock::{MonoTime, WallTime};
 use stamp_proto::packet::Request;
 use stamp_proto::reflector::{Answer, Arrival as Came, Clock, Reflector, Refusal, SessionKey};
 use stamp_proto::statistics::{Bins, Distribution};
 use stamp_proto::timestamp::Format;
-use stamp_proto::tlv::{SyncSource, TimestampMethod};
+use stamp_proto::tlv::TimestampMethod;
 
-use super::Packet;
+use super::{Answering, Packet, Path};
 use crate::awaited::Awaited;
 use crate::clock::HostClock;
 use crate::histogram::HistogramFile;
@@ -20,9 +22,9 @@ use crate::socket::{Leave, Socket};
 pub(crate) struct Reflecting {
     pub(crate) reflector: Reflector,
     pub(crate) format: Format,
-    pub(crate) requests: u64,
-    pub(crate) replies: u64,
-    pub(crate) dropped: BTreeMap<&'static str, u64>,
+    /// What was answered here, rather than by programs in the kernel.
+    by_socket: Path,
+    dropped: BTreeMap<&'static str, u64>,
     pub(crate) near_end: HashMap<SessionKey, Distribution>,
     pub(crate) bins: Option<Bins>,
     file: Option<HistogramFile>,
@@ -30,6 +32,8 @@ pub(crate) struct Reflecting {
     pub(crate) sum_ns: i128,
     /// The sockets it answers by, as the service counts them, and what was sent by each.
     sockets: Vec<(usize, Awaited<(SessionKey, u32)>)>,
+    /// The programs that answer for it, where there are some.
+    pub(crate) kernel: Option<Answering>,
 }
 
 impl Reflecting {
@@ -46,14 +50,14 @@ impl Reflecting {
         Self {
             reflector,
             format,
-            requests: 0,
-            replies: 0,
+            by_socket: Path::default(),
             dropped,
             near_end: HashMap::new(),
             bins,
             file,
             sum_ns: 0,
             sockets,
+            kernel: None,
         }
     }
 
@@ -70,9 +74,47 @@ impl Reflecting {
         packet: &Packet<'_>,
         host: &HostClock,
     ) {
+        self.by_socket.requests += 1;
         if let Err(refusal) = self.answer(at, socket, packet, host) {
             *self.dropped.entry(refusal.reason()).or_default() += 1;
         }
+    }
+
+    /// Whether these programs answer for it.
+    pub(super) fn is_answered_by(&self, kernel: usize) -> bool {
+        self.kernel.as_ref().is_some_and(|answering| answering.kernel == kernel)
+    }
+
+    /// What each way of answering did.
+    pub(crate) fn paths(&self) -> Vec<(&'static str, Path)> {
+        let by_kernel = self.kernel.iter().flat_map(Answering::paths);
+        by_kernel.chain([("socket", self.by_socket)]).collect()
+    }
+
+    /// Requests that were not answered, by reason.
+    pub(crate) fn dropped(&self) -> BTreeMap<&'static str, u64> {
+        let mut dropped = self.kernel.as_ref().map(Answering::dropped).unwrap_or_default();
+        for (reason, amount) in &self.dropped {
+            *dropped.entry(reason).or_default() += amount;
+        }
+        dropped
+    }
+
+    /// How many sessions there are, were refused for want of room, and were forgotten.
+    pub(crate) fn session_counts(&self) -> [u64; 3] {
+        let own = self.reflector.sessions();
+        let by_kernel = self.kernel.as_ref().map_or([0; 3], |kernel| {
+            let refused = kernel.happened(Event::SessionRefused);
+            [kernel.session_count() as u64, refused, kernel.expired()]
+        });
+        let own = [own.len() as u64, own.refused(), own.expired()];
+        std::array::from_fn(|n| own[n] + by_kernel[n])
+    }
+
+    /// Packets that were accepted with the previous key.
+    pub(crate) fn old_keys(&self) -> u64 {
+        let by_kernel = self.kernel.as_ref().map_or(0, |kernel| kernel.happened(Event::OldKey));
+        self.reflector.old_keys() + by_kernel
     }
 
     fn answer(
@@ -84,19 +126,22 @@ impl Reflecting {
     ) -> Result<(), Refusal> {
         let Packet { payload, datagram, arrival } = packet;
         let destination = datagram.told.destination.ok_or(Refusal::Internal)?;
+        let destination = SocketAddr::new(destination, socket.port());
+        let sequence = payload.first_chunk().map_or(0, |octets| u32::from_be_bytes(*octets));
+        let key = SlowKey { source: datagram.source, destination, sequence };
+        let left = self.kernel.as_ref().and_then(|kernel| kernel.left(&key));
         let came = Came {
             payload,
             source: datagram.source,
-            destination: (destination, socket.port()).into(),
-            now: arrival.at.mono,
-            received: arrival.at.wall,
+            destination,
+            now: left.map_or(arrival.at.mono, |left| left.now),
+            received: left.map_or(arrival.at.wall, |left| left.received),
             ttl: arrival.ttl,
             traffic_class: arrival.traffic_class,
             member: None,
             source_mac: None,
         };
-        let mut answer = self.reflector.handle(&came, &self.clock(host))?;
-        self.requests += 1;
+        let mut answer = self.decide(&came, &key, left.is_some(), host)?;
         let leave = Leave {
             destination: answer.wanted.destination,
             source: Some(answer.wanted.source),
@@ -106,10 +151,29 @@ impl Reflecting {
         let sent = self.clock(host).encode(host.now().wall);
         self.reflector.stamp(&mut answer, sent);
         let count = socket.send(&answer.payload, &leave).map_err(|_| Refusal::NoRoute)?;
-        self.replies += 1;
+        self.by_socket.replies += 1;
         self.await_notice(at, count, &answer);
         self.note(&answer, payload, &came);
         Ok(())
+    }
+
+    /// What the programs left to us has its session there too.
+    fn decide(
+        &mut self,
+        came: &Came<'_>,
+        key: &SlowKey,
+        is_left: bool,
+        host: &HostClock,
+    ) -> Result<Answer, Refusal> {
+        let clock = self.clock(host);
+        let Some(kernel) = self.kernel.as_ref().filter(|_| is_left) else {
+            return self.reflector.handle(came, &clock);
+        };
+        let mut enter = |session, request: &Request, is_numbered| {
+            kernel.enter(&session, request, is_numbered, came.now)
+        };
+        let answer = self.reflector.handle_with(came, &clock, &mut enter);
+        answer.inspect_err(|_| kernel.forget(key))
     }
 
     fn await_notice(&mut self, at: usize, count: u32, answer: &Answer) {
@@ -144,13 +208,27 @@ impl Reflecting {
         else {
             return;
         };
-        let near_end = came.received.since(sent);
+        let near_end_ns = came.received.since(sent);
         if let Some(session) = answer.session() {
-            self.near_end.entry(*session).or_default().record(near_end);
+            self.near_end.entry(*session).or_default().record(near_end_ns);
         }
+        self.bin(near_end_ns);
+    }
+
+    /// Takes over what the programs say of the way to us.
+    pub(super) fn record(&mut self, session: &SessionKey, near_end_ns: i64) {
+        if self.near_end.len() < self.reflector.policy().max_sessions
+            || self.near_end.contains_key(session)
+        {
+            self.near_end.entry(*session).or_default().record(near_end_ns);
+        }
+        self.bin(near_end_ns);
+    }
+
+    fn bin(&mut self, near_end_ns: i64) {
         if let Some(bins) = &mut self.bins {
-            bins.record(near_end);
-            self.sum_ns += i128::from(near_end);
+            bins.record(near_end_ns);
+            self.sum_ns += i128::from(near_end_ns);
         }
     }
 
@@ -161,11 +239,16 @@ impl Reflecting {
 
     pub(super) fn expire(&mut self, now: MonoTime) {
         self.reflector.expire(now);
-        if self.near_end.len() > self.reflector.sessions().len() {
-            let known: std::collections::HashSet<_> =
-                self.reflector.sessions().iter().map(|(key, _)| *key).collect();
-            self.near_end.retain(|key, _| known.contains(key));
-        }
+        let by_kernel = match &mut self.kernel {
+            None => Vec::new(),
+            Some(kernel) => match kernel.expire(now) {
+                Some(sessions) => sessions,
+                None => return,
+            },
+        };
+        let own = self.reflector.sessions().iter().map(|(key, _)| *key);
+        let known: HashSet<SessionKey> = own.chain(by_kernel).collect();
+        self.near_end.retain(|key, _| known.contains(key));
     }
 
     fn clock(&self, host: &HostClock) -> Clock {
@@ -174,7 +257,7 @@ impl Reflecting {
             format: self.format,
             tai_offset_s: host.tai_offset_s().unwrap_or(0),
             error_estimate: host.error_estimate(self.format),
-            source: if host.local().synchronized { SyncSource::Ntp } else { SyncSource::Local },
+            source: host.source(),
             methods: [software, software],
         }
     }

@@ -3,18 +3,19 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use stamp_bpf::Bell;
 use stamp_proto::clock::{MonoTime, WallTime};
 use stamp_proto::packet::Shape;
-use stamp_proto::sender::{LocalClock, Moment};
+use stamp_proto::sender::Moment;
 use stamp_proto::timestamp::Format;
 
 use super::Packet;
 use crate::awaited::Awaited;
-use crate::clock::{HostClock, Step};
+use crate::clock::{HostClock, Own, Step};
 use crate::histogram::HistogramFile;
 use crate::samples::Samples;
 use crate::socket::{Leave, Socket};
-use crate::target::Target;
+use crate::target::{Taken, Target};
 use crate::timetable::Timetable;
 
 /// All targets, and when they are due.
@@ -26,6 +27,10 @@ pub(crate) struct Sending {
     /// The sockets it sends by, as the service counts them, and what was sent by each.
     sockets: Vec<(usize, Awaited<Sent>)>,
     pub(crate) plan: Plan,
+    /// The programs that take the times of its packets, as the service counts them.
+    pub(crate) kernel: Option<usize>,
+    /// The device that was named is gone, or switched off.
+    pub(super) is_down: bool,
     payload: Vec<u8>,
 }
 
@@ -71,7 +76,16 @@ impl Sending {
         let by_address =
             targets.iter().enumerate().map(|(at, target)| (key(target.address), at)).collect();
         let sockets = sockets.iter().map(|&at| (at, Awaited::new())).collect();
-        Self { targets, by_address, timetable, sockets, plan, payload: Vec::new() }
+        Self {
+            targets,
+            by_address,
+            timetable,
+            sockets,
+            plan,
+            kernel: None,
+            is_down: false,
+            payload: Vec::new(),
+        }
     }
 
     /// A target of both that is asked from one port: its replies could not be told apart.
@@ -114,7 +128,8 @@ impl Sending {
         let Self { targets, payload, plan, sockets, .. } = self;
         let target = &mut targets[at];
         let traffic_class = plan.traffic_class;
-        let leave = Leave { destination: target.address, source: None, ifindex: 0, traffic_class };
+        let source = target.seat.as_ref().map(|seat| seat.ends().0.ip());
+        let leave = Leave { destination: target.address, source, ifindex: 0, traffic_class };
         let ahead_s = match plan.format {
             Format::Ntp => 0,
             Format::Ptp => clock.tai_offset_s().unwrap_or(0),
@@ -131,6 +146,8 @@ impl Sending {
             return;
         };
         match all[*socket].send(payload, &leave) {
+            // Where the programs take the times, the socket is not asked for any.
+            Ok(_) if target.seat.is_some() => {}
             Ok(count) => awaited.push(count, Sent { target: at, sequence, at: now }),
             Err(error) => target.handle_send_error(error.raw_os_error().unwrap_or_default()),
         }
@@ -167,7 +184,7 @@ impl Sending {
         socket: usize,
         source: SocketAddr,
         packet: &Packet<'_>,
-        local: LocalClock,
+        own: Own,
     ) -> bool {
         let Some(&at) = self.by_address.get(&source).filter(|_| self.uses(socket)) else {
             return false;
@@ -176,16 +193,36 @@ impl Sending {
         if Shape::of(target.sender.settings().mode(), packet.payload) == Shape::Request {
             return false;
         }
-        if let Ok((sample, one_ways)) = target.handle_reply(packet.payload, &packet.arrival, local)
-            && let Some(samples) = &mut self.plan.samples
-        {
-            samples.write(&target.name, &sample, &one_ways);
+        if let Ok(taken) = target.handle_reply(packet.payload, &packet.arrival, own) {
+            let base = target.sender.settings().mode().base_len();
+            let by = if target.seat.is_some() { KERNEL } else { SOCKET };
+            self.tell(at, &taken, [by, SOCKET], packet.payload.get(base..).unwrap_or(&[]));
         }
         true
     }
 
-    pub(super) fn handle_timeout(&mut self, now: MonoTime) {
-        self.targets.iter_mut().for_each(|target| target.sender.handle_timeout(now));
+    /// Takes over what the programs tell of a reply to one of us.
+    pub(super) fn handle_bell(&mut self, at: usize, bell: &Bell, own: Own) {
+        let taken = self.targets[at].handle_bell(bell, own);
+        // Of a further copy nothing is known but its number.
+        if let Some(taken) = taken.filter(|_| !bell.duplicate) {
+            self.tell(at, &taken, [KERNEL; 2], &bell.extensions);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: MonoTime, own: Own) {
+        for at in 0..self.targets.len() {
+            for taken in self.targets[at].recover(now, own) {
+                self.tell(at, &taken, [KERNEL; 2], &[]);
+            }
+            self.targets[at].sender.handle_timeout(now);
+        }
+    }
+
+    fn tell(&mut self, at: usize, taken: &Taken, methods: [&'static str; 2], area: &[u8]) {
+        if let Some(samples) = &mut self.plan.samples {
+            samples.write(&self.targets[at].name, taken, methods, area);
+        }
     }
 
     pub(super) fn handle_local_step(&mut self, step: Step) {
@@ -194,10 +231,21 @@ impl Sending {
 
     pub(super) fn judge(&mut self, now: MonoTime) {
         let patience = self.plan.patience_ns;
-        self.targets.iter_mut().for_each(|target| target.judge(now, patience));
+        for target in &mut self.targets {
+            if self.is_down {
+                target.blame_device();
+            }
+            target.judge(now, patience);
+        }
     }
 
-    fn uses(&self, socket: usize) -> bool {
+    /// The sockets it sends by, as the service counts them.
+    pub(crate) fn sockets(&self) -> Vec<usize> {
+        self.sockets.iter().map(|(at, _)| *at).collect()
+    }
+
+    /// Whether it sends by this socket.
+    pub(crate) fn uses(&self, socket: usize) -> bool {
         self.sockets.iter().any(|(at, _)| *at == socket)
     }
 
@@ -221,7 +269,11 @@ impl Sending {
     }
 }
 
+/// Who took a time.
+const KERNEL: &str = "kernel";
+const SOCKET: &str = "socket";
+
 /// The scope of a link-local address is not told with what comes from it.
-fn key(address: SocketAddr) -> SocketAddr {
+pub(super) fn key(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
 }

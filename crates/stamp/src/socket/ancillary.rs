@@ -2,8 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use nix::cmsg_space;
-use nix::libc::{in_pktinfo, in6_pktinfo, sock_extended_err, sockaddr_in6};
+use nix::libc::{in_pktinfo, in6_pktinfo, sock_extended_err};
 use nix::sys::socket::{CmsgIterator, ControlMessageOwned, Timestamps};
 use stamp_proto::clock::WallTime;
 
@@ -79,8 +78,11 @@ pub(super) fn notice(
 
 /// Room for everything that is asked for.
 pub(super) fn room() -> Vec<u8> {
-    cmsg_space!(Timestamps, i32, i32, in6_pktinfo, in_pktinfo, sock_extended_err, sockaddr_in6)
+    vec![0; ROOM]
 }
+
+/// Beside what was asked for, an ICMP error comes with parts of the packet that caused it.
+const ROOM: usize = 1_024;
 
 /// The kernel writes zero where it has no time.
 fn software(stamps: &Timestamps) -> Option<WallTime> {

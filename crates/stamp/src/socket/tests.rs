@@ -39,6 +39,7 @@ fn a_packet_is_told_with_all_that_is_known_of_it() {
     for is_v6 in [false, true] {
         let listening = Socket::bind(is_v6, 0, Some("lo"), 255).unwrap();
         let mut sending = Socket::bind(is_v6, 0, None, 77).unwrap();
+        sending.ask_for_sent_times().unwrap();
         let sending_port = sending.port();
         let destination = SocketAddr::new(loopback(is_v6), listening.port());
         let leave =
@@ -71,6 +72,7 @@ fn a_packet_is_told_with_all_that_is_known_of_it() {
 fn each_packet_sent_has_a_count_of_its_own() {
     let listening = Socket::bind(false, 0, None, 255).unwrap();
     let mut sending = Socket::bind(false, 0, None, 255).unwrap();
+    sending.ask_for_sent_times().unwrap();
     let leave = to(SocketAddr::new(loopback(false), listening.port()));
     for count in 0..5 {
         assert_eq!(sending.send(&[0; 44], &leave).unwrap(), count);

@@ -9,7 +9,7 @@ use crate::histogram::HistogramFile;
 use crate::keys;
 use crate::ports::Ports;
 use crate::service::Reflecting;
-use crate::settings::{Mode, Reflect};
+use crate::settings::{Admission, Mode, Reflect};
 
 /// Looks at everything that can be wrong, and binds the ports.
 pub(super) fn prepare(
@@ -54,6 +54,12 @@ fn policy(settings: &Reflect) -> Result<Policy, Error> {
             Mode::Stateful => Numbering::Stateful,
             Mode::Stateless => Numbering::Stateless,
         },
+        provisioned: match settings.admission {
+            Admission::Any => None,
+            Admission::Provisioned => Some(settings.session.clone()),
+        },
+        allowed_dscp: settings.allowed_dscp,
+        disclose: settings.location_disclose,
         min_ttl: settings.common.min_ttl,
         ..Policy::default()
     })

@@ -8,6 +8,7 @@ use stamp_proto::packet::Mode;
 use stamp_proto::reflector::{KeyPair, Keys};
 use stamp_proto::sender::{Sender, Settings, Timescale};
 use stamp_proto::tlv::{HEADER_LEN, Kind};
+use telemetry::metric::Histogram;
 
 use super::{bins, device, enforce, histogram_path, nanoseconds, times};
 use crate::clock::{HostClock, monotonic};
@@ -18,7 +19,7 @@ use crate::parse::{Target as Named, noise, window};
 use crate::ports::Ports;
 use crate::samples::Samples;
 use crate::service::{Sending, SendingPlan};
-use crate::settings::{OnZeroSsid, PeerTimescale, ReflectorMode, Send};
+use crate::settings::{Host, OnZeroSsid, PeerTimescale, ReflectorMode, Send};
 use crate::tally::Tally;
 use crate::target::Target;
 use crate::timetable::Timetable;
@@ -26,6 +27,7 @@ use crate::timetable::Timetable;
 /// Looks at everything that can be wrong, and binds the port.
 pub(super) fn prepare(
     settings: &Send,
+    host: &Host,
     clock: &HostClock,
     ports: &mut Ports,
 ) -> Result<Sending, Error> {
@@ -33,7 +35,7 @@ pub(super) fn prepare(
     enforce(&settings.common, clock)?;
     let keys = keys::read(&settings.common.key_file, &settings.common.prev_key_file)?;
     let sockets = ports.bind(settings.src, device(&settings.device), settings.ttl)?;
-    let targets = targets(settings, &keys, clock, slots)?;
+    let targets = targets(settings, host, &keys, timescale(settings.peer_timescale, clock), slots)?;
     let interval_ns = nanoseconds(settings.interval);
     let timetable =
         Timetable::new(targets.len(), settings.schedule, interval_ns, monotonic(), seed());
@@ -44,7 +46,7 @@ pub(super) fn prepare(
         samples: settings.samples.as_deref().map(Samples::create).transpose()?,
         count: settings.count,
         end: settings.duration.map(|duration| monotonic().after(nanoseconds(duration))),
-        traffic_class: settings.dscp << 2 | settings.ecn,
+        traffic_class: traffic_class(settings),
         format: times(settings.common.timestamp_format),
         patience_ns: interval_ns.saturating_mul(3).max(nanoseconds(settings.timeout)),
     };
@@ -52,9 +54,9 @@ pub(super) fn prepare(
 }
 
 /// Refuses two senders that ask one address from one port.
-pub(super) fn tell_apart(senders: &[Sending]) -> Result<(), Error> {
-    for (n, sending) in senders.iter().enumerate() {
-        if let Some(name) = senders[..n].iter().find_map(|first| sending.shared_with(first)) {
+pub(super) fn tell_apart(senders: &[(&Send, Sending)]) -> Result<(), Error> {
+    for (n, (_, sending)) in senders.iter().enumerate() {
+        if let Some(name) = senders[..n].iter().find_map(|(_, first)| sending.shared_with(first)) {
             let (first, second) = (name.to_owned(), name.to_owned());
             return Err(Error::Settings(vec![Problem::OneAddress { first, second }]));
         }
@@ -64,16 +66,20 @@ pub(super) fn tell_apart(senders: &[Sending]) -> Result<(), Error> {
 
 fn targets(
     settings: &Send,
+    host: &Host,
     keys: &Keys,
-    clock: &HostClock,
+    timescale: Timescale,
     slots: usize,
 ) -> Result<Vec<Target>, Error> {
-    let timescale = timescale(settings.peer_timescale, clock);
+    let buckets = Histogram::new(host.buckets.clone());
+    let buckets = buckets.map_err(|_| Error::Settings(vec![Problem::Buckets]))?;
     let target = |named: &Named| {
         let session = session(settings, keys, timescale, slots)?;
         let address = resolve(named, settings.dest)?;
         let bins = bins(&settings.common)?;
-        Ok(Target::new(named.name(), address, Sender::new(session), Tally::new(bins)))
+        let (sender, class) = (Sender::new(session), traffic_class(settings));
+        let tally = Tally::new(bins, &buckets, host.offset);
+        Ok(Target::new(named.name(), address, sender, tally, class))
     };
     let targets: Vec<Target> = settings.targets.iter().map(target).collect::<Result<_, Error>>()?;
     for (n, target) in targets.iter().enumerate() {
@@ -191,9 +197,7 @@ fn histogram_files(settings: &Send, targets: &[Target]) -> Result<Vec<HistogramF
 fn resolve(target: &Named, port: u16) -> Result<SocketAddr, Error> {
     match target {
         Named::Address { address: IpAddr::V6(address), device: Some(device) } => {
-            let scope = nix::net::if_::if_nametoindex(device.as_str());
-            let scope = scope.map_err(|_| Error::NoDevice { device: device.clone() })?;
-            Ok(SocketAddrV6::new(*address, port, 0, scope).into())
+            Ok(SocketAddrV6::new(*address, port, 0, index(device)?).into())
         }
         Named::Address { address, .. } => Ok(SocketAddr::new(*address, port)),
         Named::Name(name) => {
@@ -202,6 +206,15 @@ fn resolve(target: &Named, port: u16) -> Result<SocketAddr, Error> {
             found.next().ok_or_else(|| failed(std::io::ErrorKind::NotFound.into()))
         }
     }
+}
+
+const fn traffic_class(settings: &Send) -> u8 {
+    settings.dscp << 2 | settings.ecn
+}
+
+fn index(device: &str) -> Result<u32, Error> {
+    let index = nix::net::if_::if_nametoindex(device);
+    index.map_err(|_| Error::NoDevice { device: device.to_owned() })
 }
 
 /// PTP times are TAI where the kernel knows by how much that is ahead.

@@ -1,0 +1,51 @@
+//! The place of one session of ours in the kernel.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use stamp_bpf::{Slot, Tables, Window};
+use stamp_proto::sender::Discard;
+
+/// A session that the programs know.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    tables: Arc<Tables>,
+    index: u32,
+    ends: (SocketAddr, SocketAddr),
+    window: Window,
+}
+
+impl Seat {
+    pub(super) const fn new(
+        tables: Arc<Tables>,
+        index: u32,
+        ends: (SocketAddr, SocketAddr),
+        window: Window,
+    ) -> Self {
+        Self { tables, index, ends, window }
+    }
+
+    /// Our address and port, and those of the reflector.
+    pub(crate) const fn ends(&self) -> (SocketAddr, SocketAddr) {
+        self.ends
+    }
+
+    pub(super) const fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// A request as it left, if it left through the programs, and its reply if there is one.
+    pub(crate) fn slot(&self, sequence: u32) -> Option<Slot> {
+        let slot = self.window.slot(sequence);
+        slot.inspect_err(
+            |error| tracing::debug!(event = "stamp.slot", %error, "A slot can't be read"),
+        )
+        .ok()
+        .flatten()
+    }
+
+    /// Replies whose checksum was wrong: the only ones that no socket sees.
+    pub(crate) fn bad_checksums(&self) -> u64 {
+        self.tables.discarded(self.index, Discard::Checksum).unwrap_or(0)
+    }
+}
