@@ -33,6 +33,9 @@ pub(crate) const SLOT_ANSWERED: u32 = 2;
 pub(crate) const REFUSALS: usize = 22;
 pub(crate) const NOTICE_REPLY: u8 = 0;
 pub(crate) const NOTICE_ANSWERED: u8 = 1;
+pub(crate) const COUNT_ONLY: u32 = 0;
+pub(crate) const COUNT_AND_NUMBER: u32 = 1;
+pub(crate) const NUMBER_ONLY: u32 = 2;
 pub(crate) const ENTERED_REPLAY: u32 = 0;
 pub(crate) const ENTERED_NUMBERED: u32 = 2;
 

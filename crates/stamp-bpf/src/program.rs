@@ -13,8 +13,8 @@ use stamp_proto::timestamp::Timestamp;
 use crate::error::{Error, Step};
 use crate::knobs::Knobs;
 use crate::layout::{
-    ENTERED_NUMBERED, ENTERED_REPLAY, EntryRecord, Record as _, XdpConfig, last_reply,
-    session_record_key,
+    COUNT_AND_NUMBER, COUNT_ONLY, ENTERED_NUMBERED, ENTERED_REPLAY, EntryRecord, NUMBER_ONLY,
+    Record as _, XdpConfig, last_reply, session_record_key,
 };
 use crate::skel::StampSkelBuilder;
 use crate::tables::Tables;
@@ -108,14 +108,31 @@ impl Program {
         now: MonoTime,
         numbered: bool,
     ) -> Result<Entered, Error> {
-        let entry = EntryRecord {
+        self.run_enter(&EntryRecord {
             key: session_record_key(key),
             asked_sequence: sequence,
-            numbered: u32::from(numbered),
+            numbered: if numbered { COUNT_AND_NUMBER } else { COUNT_ONLY },
             asked: sent.bits(),
             now_ns: now.as_ns().cast_unsigned(),
             ..EntryRecord::default()
-        };
+        })
+    }
+
+    /// The number of one more reply to a request that was counted.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not run the program.
+    pub fn enter_reply(&self, key: &SessionKey, now: MonoTime) -> Result<Entered, Error> {
+        self.run_enter(&EntryRecord {
+            key: session_record_key(key),
+            numbered: NUMBER_ONLY,
+            now_ns: now.as_ns().cast_unsigned(),
+            ..EntryRecord::default()
+        })
+    }
+
+    fn run_enter(&self, entry: &EntryRecord) -> Result<Entered, Error> {
         let done = testrun::run(self.enter.as_fd(), &Frame::new(entry.octets()))?;
         let entry = EntryRecord::from_octets(&done.octets).filter(|_| done.verdict == NEXT);
         let broken = || Error::new(Step::TestRun, "stamp_enter", io::ErrorKind::InvalidData.into());

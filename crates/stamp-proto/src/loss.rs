@@ -216,6 +216,16 @@ impl Ledger {
         matches!(self.settled(s), Some(Settled::Answered | Settled::Late))
     }
 
+    /// Forgets all requests, and what is known of the reflector; numbers begin with 0 again.
+    pub fn begin_again(&mut self, window: usize, reflector: Reflector) {
+        *self = Self { counts: self.counts, ..Self::new(window, reflector) };
+    }
+
+    /// True when request `s` is remembered.
+    pub fn remembers(&self, s: u32) -> bool {
+        self.slots.remembered(s).is_some()
+    }
+
     /// What has been counted until now.
     pub const fn counts(&self) -> &Counts {
         &self.counts

@@ -197,11 +197,20 @@ impl Sender {
     }
 
     /// Takes the T1 that the kernel put into request `sequence` itself: replies to it
-    /// echo that one.
-    pub fn handle_stamped(&mut self, sequence: u32, timestamp: Timestamp, at: Moment) {
-        if self.remembers(sequence) {
-            *self.slot(sequence) = Sent { timestamp, at, stamped: true };
+    /// echo that one. Tells how many nanoseconds after the request was built that was;
+    /// nothing when it is known already.
+    pub fn handle_stamped(
+        &mut self,
+        sequence: u32,
+        timestamp: Timestamp,
+        at: Moment,
+    ) -> Option<i64> {
+        if !self.remembers(sequence) {
+            return None;
         }
+        let stamped = Sent { timestamp, at, stamped: true };
+        let built = std::mem::replace(self.slot(sequence), stamped);
+        (!built.stamped).then(|| at.mono.since(built.at.mono))
     }
 
     /// Decides over a packet that came from the reflector's address and port.
@@ -259,6 +268,15 @@ impl Sender {
         let last = self.ledger.open().end.wrapping_sub(1);
         self.ledger.handle_timeout(last);
         self.ledger.flush(last);
+    }
+
+    /// Begins another session, from request 0 on: what was under way is decided or
+    /// unknown. Counts go on.
+    pub fn begin_again(&mut self, ssid: u16) {
+        self.finish();
+        self.settings.ssid = ssid;
+        self.ledger.begin_again(self.settings.window, self.settings.reflector);
+        self.sent.fill(Sent::default());
     }
 
     /// What became of the requests until now.
@@ -336,8 +354,7 @@ impl Sender {
     }
 
     fn remembers(&self, sequence: u32) -> bool {
-        let back = self.ledger.open().end.wrapping_sub(sequence);
-        back >= 1 && u64::from(back) <= self.ledger.counts().sent.min(self.sent.len() as u64)
+        self.ledger.remembers(sequence)
     }
 
     const fn index(&self, sequence: u32) -> usize {

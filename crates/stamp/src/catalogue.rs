@@ -81,6 +81,12 @@ pub(crate) static RECOVERED: Metric = Metric::counter(
     "Replies found in their slots before anything rang for them.",
     NONE,
 );
+pub(crate) static SEND_STACK: Metric = Metric::histogram(
+    "fathom_stamp_send_stack_seconds",
+    Unit::Seconds,
+    "From the building of a request to its T1 at the edge of the device, where programs in the kernel take that.",
+    NONE,
+);
 pub(crate) static EVENTS_LOST: Metric = Metric::counter(
     "fathom_stamp_events_lost_total",
     Unit::Count("{event}"),
@@ -317,6 +323,7 @@ pub const CATALOGUE: Catalogue = Catalogue {
         &SEND_OVERRUNS,
         &UNSTAMPED,
         &RECOVERED,
+        &SEND_STACK,
         &EVENTS_LOST,
         &DSCP_CHANGED,
         &ECN_CE,

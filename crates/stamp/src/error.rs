@@ -110,7 +110,9 @@ pub enum Error {
     #[error("this kernel has no tcx hooks, which came with 6.6; use --backend socket")]
     NoTcx,
     /// Times of a card were asked for.
-    #[error("no times of the network card arrive at {device}; use --timestamps kernel")]
+    #[error(
+        "nothing proves that times of the network card of {device} arrive and follow the system's clock; use --timestamps kernel"
+    )]
     NoHardware {
         /// The device.
         device: String,

@@ -23,6 +23,7 @@ pub(crate) fn families(service: &Service) -> Vec<Family> {
         service.senders().iter().flat_map(|sending| &sending.targets).collect();
     let recovered: u64 = targets.iter().map(|target| target.recovered).sum();
     families.push(Family::single(&metric::RECOVERED, recovered));
+    families.extend(send_stack(&targets).map(|took| Family::single(&metric::SEND_STACK, took)));
     if !targets.is_empty() {
         sender::families(&targets, &mut families);
     }
@@ -51,6 +52,19 @@ pub(crate) fn families(service: &Service) -> Vec<Family> {
     backend.push([by.into(), hook.into(), "kernel".into()], 1_u64);
     families.push(backend);
     families
+}
+
+/// Of all targets; absent where there is none.
+fn send_stack(targets: &[&Target]) -> Option<Histogram> {
+    let mut all = targets.iter().map(|target| &target.send_stack);
+    let first = all.next()?;
+    let mut counts = first.counts().to_vec();
+    let mut sum = first.sum();
+    for other in all {
+        counts.iter_mut().zip(other.counts()).for_each(|(count, more)| *count += more);
+        sum += other.sum();
+    }
+    Histogram::from_counts(first.bounds().to_vec(), counts, sum).ok()
 }
 
 fn clock(clock: &HostClock, families: &mut Vec<Family>) {

@@ -23,8 +23,10 @@ use stamp_proto::timestamp::Format;
 
 use crate::clock::HostClock;
 use crate::error::Error;
+use crate::parse::Member;
 
-pub(crate) use devices::Wanted;
+pub use devices::outward;
+pub(crate) use devices::{Surroundings, Wanted};
 use hooks::Hooks;
 pub(crate) use pins::Pins;
 pub use pins::{Detached, detach};
@@ -41,6 +43,10 @@ pub(crate) struct Plan {
     pub(crate) watched: bool,
     pub(crate) ports: BTreeMap<u16, PortUse>,
     pub(crate) wanted: Wanted,
+    /// Devices that are member links.
+    pub(crate) members: Vec<Member>,
+    /// Whether the reflector answers in front of tc as well.
+    pub(crate) xdp: bool,
     pub(crate) order: Order,
     /// Where maps and links are to stay.
     pub(crate) pins: Option<Pins>,
@@ -68,7 +74,7 @@ impl Kernel {
             return Err(Error::NoTcx);
         }
         let tables = tables(&plan)?;
-        let knobs = Knobs::new(&plan.policy, plan.format).watched(plan.watched);
+        let knobs = Knobs::new(&plan.policy, plan.format).watched(plan.watched).xdp(plan.xdp);
         let program = Program::load(&tables, &knobs)?;
         tables.set_keys(&plan.policy.keys)?;
         tables.set_provisioned(plan.policy.provisioned.as_deref().unwrap_or_default())?;
@@ -135,7 +141,7 @@ impl Kernel {
         let window = self.tables.begin_peer(index as u32, &Peer { key, ..*peer })?;
         self.sessions.resize(self.sessions.len().max(index + 1), None);
         self.sessions[index] = Some((sender, target));
-        Ok(Seat::new(Arc::clone(&self.tables), index as u32, (peer.local, peer.remote), window))
+        Ok(Seat::new(Arc::clone(&self.tables), index as u32, peer, window))
     }
 
     /// Ends a session, whose packets are the socket's from now on.
@@ -195,7 +201,7 @@ impl Kernel {
             return Err(Error::NoDevice { device: device.to_owned() });
         }
         let devices = self.plan.wanted.among(&links, &addresses);
-        self.tables.set_addresses(&devices::locals(&devices, &addresses))?;
+        self.tables.set_addresses(&devices::locals(&devices, &addresses, &self.plan.members))?;
         let policy = &self.plan.policy;
         let own = devices::subnets(&devices, &addresses);
         let allow: Vec<Prefix> = policy.allow.iter().chain(own).collect();

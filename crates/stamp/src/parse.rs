@@ -36,6 +36,9 @@ pub enum Refused {
     /// Not a session of the reflector.
     #[error("must be SSID,SRC,DST or SSID,SRC,DST,MICRO with two addresses")]
     Session,
+    /// Not a member link.
+    #[error("must be IFACE=ID with a number from 1 to 65535")]
+    Member,
     /// Not a list of DSCP values.
     #[error("must be all, none, or values from 0 to 63 with commas between")]
     Dscp,
@@ -131,6 +134,25 @@ pub fn session(text: &str) -> Result<Provisioned, Refused> {
         destination: address(destination)?,
         micro: micro.transpose()?,
     })
+}
+
+/// A device that is a member link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub device: String,
+    /// Its number, which is not 0.
+    pub id: u16,
+}
+
+impl FromStr for Member {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let (device, id) = text.split_once('=').ok_or(Refused::Member)?;
+        let id = id.parse().ok().filter(|&id| id != 0).ok_or(Refused::Member)?;
+        (!device.is_empty()).then(|| Self { device: device.to_owned(), id }).ok_or(Refused::Member)
+    }
 }
 
 /// DSCP values as one bit each.
@@ -272,7 +294,10 @@ pub(crate) fn window(interval: Duration, timeout: Duration) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Extension, Refused, Target, class_of_service, milliseconds, ssid, time};
+    use super::{
+        Extension, Member, Refused, Target, allowed_dscp, class_of_service, disclose, milliseconds,
+        session, ssid, time,
+    };
     use stamp_proto::tlv::Kind;
     use std::time::Duration;
 
@@ -285,6 +310,31 @@ mod tests {
         assert_eq!(time("5ms"), Ok(Duration::from_millis(5)));
         for wrong in ["", "-1", "nan", "inf", "1e30", "5 ms", "x", "1,5"] {
             assert_eq!(time(wrong), Err(Refused::Time), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_a_reflector_allows_is_a_list() {
+        let found = session("7,10.0.0.1,fd00::1,9").unwrap();
+        assert_eq!((found.ssid, found.micro), (7, Some(9)));
+        assert_eq!(session("7,10.0.0.1,10.0.0.2").unwrap().micro, None);
+        for wrong in
+            ["", "7", "7,10.0.0.1", "7,10.0.0.1,x", "7,10.0.0.1,10.0.0.2,9,9", "70000,::1,::1"]
+        {
+            assert_eq!(session(wrong), Err(Refused::Session), "{wrong}");
+        }
+        assert_eq!(allowed_dscp("0,46"), Ok(1 | 1 << 46));
+        assert_eq!((allowed_dscp("all"), allowed_dscp("none")), (Ok(u64::MAX), Ok(0)));
+        assert_eq!(
+            (allowed_dscp("64"), allowed_dscp("")),
+            (Err(Refused::Dscp), Err(Refused::Dscp))
+        );
+        let told = disclose("mac, ips").unwrap();
+        assert!(told.mac && told.addresses && !told.ports);
+        assert_eq!(disclose("ip"), Err(Refused::Disclose));
+        assert_eq!("eth0=7".parse(), Ok(Member { device: "eth0".to_owned(), id: 7 }));
+        for wrong in ["eth0", "eth0=0", "=7", "eth0=x"] {
+            assert_eq!(wrong.parse::<Member>(), Err(Refused::Member), "{wrong}");
         }
     }
 

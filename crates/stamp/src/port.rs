@@ -45,7 +45,7 @@ fn failed(port: u16, device: Option<&str>, source: io::Error) -> Error {
 }
 
 /// Name and id of the process that has a UDP port, as far as its files can be seen.
-fn holder(proc: &Path, port: u16) -> Option<String> {
+pub fn holder(proc: &Path, port: u16) -> Option<String> {
     let inode = ["net/udp", "net/udp6"].iter().find_map(|table| {
         let text = fs::read_to_string(proc.join(table)).ok()?;
         text.lines().skip(1).find_map(|line| inode_of(line, port))

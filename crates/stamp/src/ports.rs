@@ -28,7 +28,12 @@ impl Ports {
         device: Option<&str>,
         ttl: u8,
     ) -> Result<Vec<usize>, Error> {
-        if let Some(bound) = self.bound.iter().find(|bound| bound.port == port) {
+        // Two sockets of one port may be bound to two devices, but not one of them to all.
+        let overlaps = |bound: &&Bound| {
+            let apart = bound.device.is_some() && device.is_some();
+            bound.port == port && (bound.device.as_deref() == device || !apart)
+        };
+        if let Some(bound) = self.bound.iter().find(overlaps) {
             let alike = bound.device.as_deref() == device && bound.ttl == ttl;
             return alike
                 .then(|| bound.sockets.clone())

@@ -5,6 +5,7 @@
 //! reply finds the better time of its request.
 
 mod answering;
+mod copies;
 mod receive;
 mod reflecting;
 mod seats;
@@ -25,6 +26,7 @@ use crate::control::{Command, Commands, Controls};
 use crate::error::Error;
 use crate::kernel::Kernel;
 use crate::outlet::Outlet;
+use crate::resolver::Resolver;
 use crate::socket::{LONGEST, Socket};
 use crate::sync::{Discipline, Watch};
 
@@ -38,6 +40,7 @@ pub(crate) use sending::{Plan as SendingPlan, Sending};
 pub(crate) struct Service {
     clock: HostClock,
     watch: Watch,
+    resolver: Option<Resolver>,
     clock_set: ClockWatch,
     sockets: Vec<Socket>,
     senders: Vec<Sending>,
@@ -51,11 +54,18 @@ pub(crate) struct Service {
     looked: MonoTime,
 }
 
-/// This host's clock, and who tells of it.
+/// What a service is made of.
 #[derive(Debug)]
-pub(crate) struct Clocks {
+pub(crate) struct Parts {
     pub(crate) clock: HostClock,
+    /// Who tells of the clock.
     pub(crate) watch: Watch,
+    /// Where the names of targets lead, if any have names.
+    pub(crate) resolver: Option<Resolver>,
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) senders: Vec<Sending>,
+    pub(crate) reflectors: Vec<Reflecting>,
+    pub(crate) kernels: Vec<Kernel>,
 }
 
 /// What is left when everything is over.
@@ -70,27 +80,22 @@ pub(crate) struct Over {
 
 impl Service {
     /// Everything that is needed, before the first packet.
-    pub(crate) fn new(
-        Clocks { clock, watch }: Clocks,
-        sockets: Vec<Socket>,
-        (senders, reflectors): (Vec<Sending>, Vec<Reflecting>),
-        kernels: Vec<Kernel>,
-    ) -> Result<Self, Error> {
-        let looked = monotonic();
-        let commands = Commands::new()?;
+    pub(crate) fn new(parts: Parts) -> Result<Self, Error> {
+        let Parts { clock, watch, resolver, sockets, senders, reflectors, kernels } = parts;
         Ok(Self {
             clock,
             watch,
+            resolver,
             clock_set: ClockWatch::start().map_err(Error::thread)?,
             sockets,
             senders,
             reflectors,
             kernels,
             monitor: Monitor::open_with_addresses()?,
-            commands,
+            commands: Commands::new()?,
             stopped: false,
             unsolicited: 0,
-            looked,
+            looked: monotonic(),
         })
     }
 
@@ -190,6 +195,7 @@ impl Service {
             .senders
             .iter()
             .filter_map(Sending::next)
+            .chain(self.reflectors.iter().filter_map(Reflecting::next))
             .fold(self.looked.after(LOOK_NS), MonoTime::min);
         let ns = due.since(monotonic()).max(0) as u64;
         let timeout = Timespec::try_from(Duration::from_nanos(ns)).unwrap_or_default();
@@ -212,8 +218,9 @@ impl Service {
     }
 
     fn send_due(&mut self) {
-        let Self { senders, clock, sockets, .. } = self;
+        let Self { senders, reflectors, clock, sockets, .. } = self;
         senders.iter_mut().for_each(|sending| sending.send_due(clock, sockets));
+        reflectors.iter_mut().for_each(|reflecting| reflecting.send_due(clock, sockets));
     }
 
     fn handle_time(&mut self) -> Result<(), Error> {
@@ -225,6 +232,7 @@ impl Service {
         }
         self.looked = now;
         self.look_at_discipline();
+        self.follow_names();
         let step = self.clock.look()?;
         if let Some(step) = step {
             tracing::warn!(
@@ -245,6 +253,13 @@ impl Service {
     fn was_clock_set(&mut self) -> Result<bool, Error> {
         let was_set = self.clock_set.was_set();
         was_set.map_err(|source| Error::Socket { action: "watching the clock", source })
+    }
+
+    fn follow_names(&mut self) {
+        let found: Vec<_> = self.resolver.iter().flat_map(Resolver::found).collect();
+        for (named, addresses) in found {
+            self.senders[named.sender].follow_name(named.target, &addresses);
+        }
     }
 
     fn look_at_discipline(&mut self) {

@@ -14,7 +14,7 @@ use stamp_proto::offset::Settings as Offsets;
 use stamp_proto::reflector::{Disclose, Prefix, Provisioned};
 
 use crate::keys::KeyFile;
-use crate::parse::{self, Extension, Target};
+use crate::parse::{self, Extension, Member, Target};
 use crate::sync;
 
 pub use expand::{Histogram, Mangled, expand};
@@ -221,6 +221,24 @@ pub struct Reflect {
     /// What a Location extension may tell: ports, ips, mac
     #[arg(long, value_name = "LIST", default_value = "ports,ips", value_parser = parse::disclose)]
     pub location_disclose: Disclose,
+    /// A device that is a member link, and its number (RFC 9534)
+    #[arg(long, value_name = "IFACE=ID")]
+    pub member: Vec<Member>,
+    /// Replies that one request may ask for by a Reflected Test Packet Control; 0 is off
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub control_max_count: u16,
+    /// Octets a second that such replies may have; 0 is off
+    #[arg(long, value_name = "OCTETS", default_value_t = 0)]
+    pub control_max_rate: u64,
+    /// Octets that the replies to one such request may have; 0 is off
+    #[arg(long, value_name = "OCTETS", default_value_t = 0)]
+    pub control_max_bytes: u64,
+    /// Reply to the address that a Return Path names, if that is one that may ask
+    #[arg(long)]
+    pub return_address: bool,
+    /// Answer in front of tc, by XDP; the device has to have it
+    #[arg(long)]
+    pub xdp: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "clap would take it for the help of the command")]
     pub common: Common,

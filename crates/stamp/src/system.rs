@@ -19,8 +19,9 @@ use crate::control::Controls;
 use crate::error::{ClockRefused, Error};
 use crate::outlet::Outlet;
 use crate::ports::Ports;
-use crate::service::{Clocks, Sending, Service};
-use crate::settings::{Common, HistScale, Host, Reflect, Send, TimestampFormat};
+use crate::resolver::Resolver;
+use crate::service::{Parts, Sending, Service};
+use crate::settings::{Common, HistScale, Host, Reflect, Send, TimestampFormat, Timestamps};
 use crate::sync;
 use backend::Roles;
 
@@ -71,11 +72,19 @@ impl System {
         send::tell_apart(&roles.senders)?;
         roles.name(&host.named);
         let kernels = roles.bring_up(&ports, &clock, &host.pinning)?;
+        let names = roles.names();
         let senders: Vec<Sending> = roles.senders.into_iter().map(|(_, sending)| sending).collect();
         let reflectors = roles.reflectors.into_iter().map(|(_, reflecting)| reflecting).collect();
         ports.ask_for_times(&senders)?;
-        let service =
-            Service::new(Clocks { clock, watch }, ports.sockets, (senders, reflectors), kernels)?;
+        let service = Service::new(Parts {
+            clock,
+            watch,
+            resolver: Resolver::start(names)?,
+            sockets: ports.sockets,
+            senders,
+            reflectors,
+            kernels,
+        })?;
         Ok(Self { service, outlet: Outlet::new() })
     }
 
@@ -113,6 +122,15 @@ impl System {
         let Self { service, mut outlet } = self;
         let over = service.run(&mut outlet)?;
         Ok(outlet.finish(&over))
+    }
+}
+
+/// No card's times are believed before a packet has shown that they come, and that the
+/// card's clock is the system's: no such card could be tried yet.
+fn refuse_hardware(common: &Common, device: &str) -> Result<(), Error> {
+    match common.timestamps {
+        Timestamps::Hardware => Err(Error::NoHardware { device: device.to_owned() }),
+        Timestamps::Auto | Timestamps::Kernel => Ok(()),
     }
 }
 

@@ -154,6 +154,13 @@ impl Tally {
         one_ways
     }
 
+    /// Forgets what it knows of the other clock: there may be another at that address.
+    pub(crate) fn begin_again(&mut self) {
+        self.estimator = Estimator::with(&self.offset);
+        self.ways.iter_mut().for_each(|way| way.variation.reset());
+        self.suspect = false;
+    }
+
     /// Where the other clock stands.
     pub(crate) fn offset(&self, now: MonoTime) -> Option<Offset> {
         self.estimator.estimate(now).filter(|_| !self.suspect)

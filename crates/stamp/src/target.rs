@@ -14,6 +14,8 @@ use crate::clock::Own;
 use crate::kernel::Seat;
 use crate::marks::Marks;
 use crate::tally::Tally;
+use crate::timetable::seed;
+use telemetry::metric::Histogram;
 
 /// Why a target does not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +69,12 @@ pub(crate) struct Target {
     /// Replies that were found in their slots before anything rang for them.
     pub(crate) recovered: u64,
     pub(crate) marks: Marks,
+    /// From the building of requests to their T1, where programs in the kernel take that.
+    pub(crate) send_stack: Histogram,
+    /// Whether its session may have another number when it begins anew.
+    pub(crate) has_chosen_ssid: bool,
+    /// Whether the kernel knows of its session as it was before.
+    pub(crate) is_new: bool,
     /// The last quarter of an hour.
     pub(crate) series: Series,
     /// Its session in the kernel, where the programs take its times.
@@ -90,6 +98,9 @@ impl Target {
         let marks = Marks::new(traffic_class, &sender.settings().extensions);
         Self {
             marks,
+            send_stack: tally.roundtrip.buckets.clone(),
+            has_chosen_ssid: false,
+            is_new: false,
             series: Series::default(),
             name,
             node: None,
@@ -121,7 +132,7 @@ impl Target {
         if let (Some(seat), Ok(reply)) = (&self.seat, Reply::parse(mode, payload))
             && let Some(slot) = seat.slot(reply.sender_sequence)
         {
-            self.sender.handle_stamped(slot.sequence, slot.timestamp, slot.sent);
+            self.stamp(&slot);
         }
         let sample = self.sender.handle_reply(payload, arrival);
         self.take(sample, payload.get(mode.base_len()..).unwrap_or(&[]), own)
@@ -159,7 +170,7 @@ impl Target {
         area: &[u8],
         own: Own,
     ) -> Result<Taken, Discard> {
-        self.sender.handle_stamped(slot.sequence, slot.timestamp, slot.sent);
+        self.stamp(slot);
         let reply = Reply {
             sequence: answer.sequence,
             timestamp: answer.timestamp,
@@ -178,6 +189,11 @@ impl Target {
         };
         let sample = self.sender.handle_checked(&reply, &arrival);
         self.take(sample, area, own)
+    }
+
+    fn stamp(&mut self, slot: &Slot) {
+        let took = self.sender.handle_stamped(slot.sequence, slot.timestamp, slot.sent);
+        took.into_iter().for_each(|ns| self.send_stack.observe(ns as f64 * 1e-9));
     }
 
     fn take(
@@ -199,6 +215,14 @@ impl Target {
             self.tell(true, None);
         }
         Ok((sample, one_ways))
+    }
+
+    /// Begins another session, with another number if that is ours to choose.
+    pub(crate) fn begin_again(&mut self, ssid: u16) {
+        let present = self.sender.settings().ssid;
+        self.sender.begin_again(if self.has_chosen_ssid { ssid } else { present });
+        self.tally.begin_again();
+        self.is_new = true;
     }
 
     /// Replies that did not count, by reason.
@@ -267,6 +291,11 @@ impl Target {
             }
         }
     }
+}
+
+/// A number for a session that has none.
+pub(crate) fn chosen_ssid() -> u16 {
+    (seed() % 65_535) as u16 + 1
 }
 
 /// How an error of sending is counted, and what it says of the target.

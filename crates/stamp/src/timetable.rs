@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 
 use stamp_proto::clock::MonoTime;
 
@@ -64,6 +65,11 @@ impl Timetable {
             Schedule::Poisson => (-self.random.fraction().ln() * self.interval_ns as f64) as i64,
         }
     }
+}
+
+/// A number that is another one at each call.
+pub(crate) fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// Numbers that nobody has to be kept from guessing.

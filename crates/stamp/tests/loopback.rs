@@ -306,6 +306,7 @@ fn what_is_not_there_is_named() {
         ("nosuch0 127.0.0.1 -s 0 -c 1", "nosuch0"),
         ("auto no-such-name.invalid -s 0 -c 1", "no-such-name.invalid"),
         ("auto fe80::1%nosuch0 -s 0 -c 1", "nosuch0"),
+        ("lo 127.0.0.1 -s 0 -c 1 --timestamps hardware", "times of the network card of lo"),
         ("auto 127.0.0.1 -s 0 -c 1 --hist --histpath /nowhere/hist", "/nowhere/hist"),
         ("auto 127.0.0.1 -s 0 -c 1 --samples /nowhere/samples", "/nowhere/samples"),
     ] {

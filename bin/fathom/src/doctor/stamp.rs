@@ -3,14 +3,11 @@
 //! It measures without the kernel programs and on other ports as well, so that nothing here is
 //! ever missing, only degraded.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::net::{Ipv6Addr, UdpSocket};
 use std::path::Path;
 
-use net_sys::link::{Link, Scope};
-use net_sys::netlink::NetlinkError;
-use net_sys::{Route, host, tcx};
+use net_sys::{host, tcx};
 use stamp_bpf::{Knobs, Program, Sizes, Tables};
 use stamp_proto::reflector::Policy;
 use stamp_proto::timestamp::Format;
@@ -24,7 +21,8 @@ pub(super) fn port(root: &Path, port: u16) -> Finding {
     match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)) {
         Ok(_) => Finding::ok(CHECK, format!("UDP {port} is free")),
         Err(error) if error.kind() == ErrorKind::AddrInUse => {
-            let holder = holder(&root.join("proc"), port).unwrap_or_else(|| "somebody".to_owned());
+            let holder =
+                stamp::holder(&root.join("proc"), port).unwrap_or_else(|| "somebody".to_owned());
             Finding::degraded(CHECK, format!("UDP {port} belongs to {holder}"), lost)
                 .with_remedy("end it unless it is fathom, or answer on another port with -p")
         }
@@ -33,59 +31,12 @@ pub(super) fn port(root: &Path, port: u16) -> Finding {
     }
 }
 
-/// Name and number of the process that has a UDP port, as far as its files can be seen.
-fn holder(proc: &Path, port: u16) -> Option<String> {
-    let inode = ["net/udp", "net/udp6"].iter().find_map(|table| {
-        let text = fs::read_to_string(proc.join(table)).ok()?;
-        text.lines().skip(1).find_map(|line| inode_of(line, port))
-    })?;
-    let socket = format!("socket:[{inode}]");
-    let has = |process: &Path| {
-        let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-        descriptors
-            .filter_map(|entry| fs::read_link(entry.path()).ok())
-            .any(|link| link.as_os_str() == socket.as_str())
-    };
-    let processes = fs::read_dir(proc).ok()?.flatten().map(|entry| entry.path());
-    let numbered = |path: &Path| path.file_name()?.to_str()?.parse::<u32>().ok();
-    let mut numbered = processes.filter_map(|path| Some((numbered(&path)?, path)));
-    let (id, process) = numbered.find(|(_, process)| has(process))?;
-    let name = fs::read_to_string(process.join("comm")).unwrap_or_default();
-    Some(format!("{} (process {id})", name.trim_end().escape_debug()))
-}
-
-fn inode_of(line: &str, port: u16) -> Option<u64> {
-    let mut columns = line.split_ascii_whitespace();
-    let (_, local) = columns.nth(1)?.split_once(':')?;
-    let found = u16::from_str_radix(local, 16).ok()? == port;
-    columns.nth(7).filter(|_| found)?.parse().ok()
-}
-
 /// Which devices `auto` means.
 pub(super) fn interfaces() -> Finding {
-    match measured() {
+    match stamp::outward() {
         Ok(names) => judge_interfaces(&names),
         Err(error) => Finding::degraded(INTERFACE, error.to_string(), NO_DEVICE),
     }
-}
-
-fn measured() -> Result<Vec<String>, NetlinkError> {
-    let mut route = Route::open()?;
-    let links = route.links(None)?;
-    let addresses = route.addresses(None)?;
-    let global = |link: &Link| {
-        addresses
-            .iter()
-            .any(|address| address.ifindex == link.ifindex && address.scope == Scope::Global)
-    };
-    let named = links.iter().filter(|link| is_measured(link) && global(link));
-    Ok(named.map(|link| link.name.clone()).collect())
-}
-
-/// What packets of other nodes come by: no device of a pod, and none inside another one.
-fn is_measured(link: &Link) -> bool {
-    let kind = link.kind.as_deref().unwrap_or_default();
-    link.up && !link.loopback && link.controller_ifindex.is_none() && !INNER.contains(&kind)
 }
 
 fn judge_interfaces(names: &[String]) -> Finding {
@@ -135,32 +86,12 @@ const NO_DEVICE: &str = "fathom stamp answers nobody unless a device is named";
 const SOCKETS: &str = "times are taken by sockets, with some ten to hundreds of microseconds of error; each reply costs a system call";
 const PROGRAMS: &str = "run Linux 5.10 or newer with BTF, and grant BPF and NET_ADMIN";
 
-/// Kinds of devices that lead into pods, or whose packets another device carries.
-const INNER: [&str; 14] = [
-    "veth",
-    "bridge",
-    "tun",
-    "vxlan",
-    "geneve",
-    "gre",
-    "gretap",
-    "ip6gre",
-    "ipip",
-    "sit",
-    "ip6tnl",
-    "wireguard",
-    "vrf",
-    "dummy",
-];
-
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
     use std::path::Path;
 
-    use net_sys::link::Link;
-
-    use super::{inode_of, is_measured, judge_interfaces, port};
+    use super::{judge_interfaces, port};
     use crate::doctor::finding::State;
 
     #[test]
@@ -178,26 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_the_table_tells_port_and_socket() {
-        let line = " 1055: 00000000:035E 00000000:0000 07 00000000:00000000 00:00000000 00000000  0  0 41542 2 0 0";
-        assert_eq!(inode_of(line, 862), Some(41_542));
-        assert_eq!(inode_of(line, 863), None);
-        assert_eq!(inode_of("garbage", 862), None);
-    }
-
-    #[test]
-    fn auto_means_devices_of_the_node_and_none_of_pods() {
-        let with = |change: fn(&mut Link)| {
-            let mut link = Link::default();
-            link.up = true;
-            change(&mut link);
-            is_measured(&link)
-        };
-        assert!(with(|_| {}) && with(|link| link.kind = Some("bond".into())));
-        assert!(!with(|link| link.up = false));
-        assert!(!with(|link| link.loopback = true));
-        assert!(!with(|link| link.kind = Some("veth".into())));
-        assert!(!with(|link| link.controller_ifindex = Some(3)));
+    fn the_devices_that_auto_means_are_named() {
         assert_eq!(judge_interfaces(&[]).state, State::Degraded);
         assert_eq!(judge_interfaces(&["eth0".into()]).found, "auto means eth0");
     }

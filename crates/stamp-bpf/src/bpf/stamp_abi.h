@@ -202,12 +202,18 @@ enum stamp_entered {
 	STAMP_ENTERED_NUMBERED = 2,
 };
 
+enum stamp_numbered {
+	STAMP_COUNT_ONLY = 0,
+	STAMP_COUNT_AND_NUMBER = 1,
+	STAMP_NUMBER_ONLY = 2, /* one more reply to a request that was counted */
+};
+
 /* A request that user space is about to answer, and its place in its session. */
 struct stamp_entry {
 	__u8 header[16]; /* zero: what the kernel takes for that of a frame, and more */
 	struct stamp_session_key key;
 	__u32 asked_sequence; /* host order, as all that follows */
-	__u32 numbered;	      /* 1: the reply takes a number */
+	__u32 numbered;	      /* enum stamp_numbered */
 	__u64 asked;	      /* T1 as on the wire */
 	__u64 now_ns;	      /* CLOCK_MONOTONIC */
 	__u32 verdict;	      /* enum stamp_entered, as all behind it an answer */

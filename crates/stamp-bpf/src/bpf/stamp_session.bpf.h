@@ -111,6 +111,16 @@ static __always_inline bool count_request(struct stamp_session *s, u32 sequence,
 	return fresh;
 }
 
+static __always_inline u32 count_reply(struct stamp_session *s)
+{
+	u32 sequence;
+
+	bpf_spin_lock(&s->lock);
+	sequence = s->transmitted++;
+	bpf_spin_unlock(&s->lock);
+	return sequence;
+}
+
 /* For the Follow-Up of the next reply. */
 static __always_inline void remember_reply(struct stamp_session *s, u32 sequence,
 					   struct wire_time sent)

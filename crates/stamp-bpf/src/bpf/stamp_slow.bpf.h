@@ -56,10 +56,14 @@ static __always_inline enum stamp_entered enter_for_user(struct stamp_entry *ent
 
 	if (!session)
 		return STAMP_ENTERED_STATELESS;
-	if (!count_request(session, entry->asked_sequence, entry->asked, entry->numbered,
-			   entry->now_ns, &place))
+	if (entry->numbered == STAMP_NUMBER_ONLY) {
+		entry->sequence = count_reply(session);
+		return STAMP_ENTERED_NUMBERED;
+	}
+	if (!count_request(session, entry->asked_sequence, entry->asked,
+			   entry->numbered == STAMP_COUNT_AND_NUMBER, entry->now_ns, &place))
 		return STAMP_ENTERED_REPLAY;
-	if (!entry->numbered)
+	if (entry->numbered == STAMP_COUNT_ONLY)
 		return STAMP_ENTERED_STATELESS;
 	entry->sequence = place.sequence;
 	entry->received = place.received;

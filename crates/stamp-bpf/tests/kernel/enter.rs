@@ -52,9 +52,11 @@ fn user_space_and_the_kernel_number_the_replies_of_one_session_together() {
             assert_eq!(replied(&twin, &plain).sequence, 3);
             let again = place(enter(&twin, &key, 9, 1, true));
             assert_eq!((again.number, again.ahead), (4, false));
+            let more = twin.program.enter_reply(&key, monotonic()).unwrap();
+            assert_eq!(place(more).number, 5);
             let sessions = twin.tables.sessions().unwrap();
             let state = sessions.iter().find(|(of, _)| *of == key).unwrap().1;
-            assert_eq!((state.received, state.transmitted, state.lost_forward), (5, 5, 0));
+            assert_eq!((state.received, state.transmitted, state.lost_forward), (5, 6, 0));
         }
         assert_eq!(twin.tables.sessions().unwrap().len(), 2);
     });

@@ -3,9 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use net_sys::Route;
 use net_sys::link::{Address, Link, Scope};
+use net_sys::netlink::NetlinkError;
 use stamp_bpf::{LinkLayer, LocalAddress};
 use stamp_proto::reflector::Prefix;
+
+use crate::parse::Member;
 
 /// What the roles ask for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,6 +67,43 @@ impl Wanted {
     }
 }
 
+/// Names of the devices that `auto` stands for.
+///
+/// # Errors
+///
+/// When the devices can't be seen.
+pub fn outward() -> Result<Vec<String>, NetlinkError> {
+    let wanted = Wanted { auto: true, ..Wanted::default() };
+    let mut route = Route::open()?;
+    let devices = wanted.among(&route.links(None)?, &route.addresses(None)?);
+    Ok(devices.into_iter().map(|device| device.name).collect())
+}
+
+/// What a reflector has to know of its host.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    /// Networks that its device is in, or those of all that `auto` stands for.
+    pub(crate) networks: Vec<Prefix>,
+    /// All addresses of the host.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// All its hardware addresses.
+    pub(crate) macs: Vec<[u8; 6]>,
+}
+
+impl Surroundings {
+    pub(crate) fn of(device: Option<&str>) -> Result<Self, NetlinkError> {
+        let names = device.map(str::to_owned).into_iter().collect();
+        let wanted = Wanted { auto: device.is_none(), names, ..Wanted::default() };
+        let mut route = Route::open()?;
+        let (links, addresses) = (route.links(None)?, route.addresses(None)?);
+        Ok(Self {
+            networks: subnets(&wanted.among(&links, &addresses), &addresses),
+            addresses: addresses.iter().map(|address| address.address).collect(),
+            macs: links.iter().filter_map(|link| link.address.first_chunk().copied()).collect(),
+        })
+    }
+}
+
 /// Whether a network reaches this host by a device, rather than a part of this host.
 fn is_outward(link: &Link, links: &[Link], addresses: &[Address]) -> bool {
     let has_address = addresses
@@ -79,14 +120,20 @@ fn is_outward(link: &Link, links: &[Link], addresses: &[Address]) -> bool {
 
 /// By what the devices are called. What is sent to any of our own addresses from here
 /// comes by the loopback device.
-pub(crate) fn locals(devices: &[Device], addresses: &[Address]) -> Vec<LocalAddress> {
+pub(crate) fn locals(
+    devices: &[Device],
+    addresses: &[Address],
+    members: &[Member],
+) -> Vec<LocalAddress> {
     let of = |device: &Device| {
+        let member = members.iter().find(|member| member.device == device.name);
+        let member = member.map(|member| member.id);
         let Device { ifindex, loopback, mac, .. } = *device;
         let own = addresses.iter().filter(move |address| loopback || address.ifindex == ifindex);
         own.map(move |address| LocalAddress {
             ifindex,
             address: address.address,
-            member: None,
+            member,
             loopback,
             mac,
         })
@@ -184,7 +231,7 @@ mod tests {
         let wanted = Wanted { names: ["near0".to_owned()].into(), ..Wanted::default() };
         let both = Wanted { indices: [1].into(), ..wanted.clone() };
         let called = |wanted: &Wanted| {
-            let locals = locals(&wanted.among(&links, &addresses), &addresses);
+            let locals = locals(&wanted.among(&links, &addresses), &addresses, &[]);
             locals.iter().filter(|local| local.address.is_ipv4()).count()
         };
         assert_eq!(called(&wanted), 1);

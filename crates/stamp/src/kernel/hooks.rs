@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use net_sys::bpf::BpfError;
 use net_sys::tcx::{Hook, Order, TcxLink};
+use net_sys::xdp::{Mode, XdpLink};
 use stamp_bpf::Program;
 
 use super::devices::Device;
@@ -15,6 +17,8 @@ use super::devices::Device;
 pub(crate) struct Hooks {
     device: Device,
     links: [TcxLink; 2],
+    /// In front of the ingress side, where that is asked for.
+    xdp: Option<XdpLink>,
 }
 
 impl Hooks {
@@ -32,14 +36,18 @@ impl Hooks {
         // What leaves is stamped before what arrives is taken for an answer to it.
         let egress = link(Hook::Egress)?;
         let links = [link(Hook::Ingress)?, egress];
+        let xdp = program.xdp().map(|program| {
+            attach_xdp(device, program, pins.map(|dir| xdp_pin(dir, device.ifindex)).as_deref())
+        });
+        let xdp = xdp.transpose()?;
         tracing::info!(
             event = "stamp.attached",
             device = device.name,
-            hook = "tcx",
+            hook = if xdp.is_some() { "xdp" } else { "tcx" },
             position = if order == Order::First { "first" } else { "last" },
             "Programs take times at a device"
         );
-        Ok(Self { device: device.clone(), links })
+        Ok(Self { device: device.clone(), links, xdp })
     }
 
     /// Where they are.
@@ -52,11 +60,17 @@ impl Hooks {
     pub(crate) fn are_in_place(&self) -> bool {
         let is_in_place =
             |link: &TcxLink| link.info().is_ok_and(|info| info.ifindex == self.device.ifindex);
-        self.links.iter().all(is_in_place)
+        let has_xdp =
+            |link: &XdpLink| link.info().is_ok_and(|info| info.ifindex == self.device.ifindex);
+        self.links.iter().all(is_in_place) && self.xdp.as_ref().is_none_or(has_xdp)
     }
 
     /// Removes them, pinned or not.
     pub(crate) fn detach(self, pins: Option<&Path>) {
+        if let Some(link) = self.xdp {
+            link.detach().ok();
+            pins.map(|dir| fs::remove_file(xdp_pin(dir, self.device.ifindex)));
+        }
         for (link, hook) in self.links.into_iter().zip([Hook::Ingress, Hook::Egress]) {
             // It refuses only when it is off its device already.
             link.detach().ok();
@@ -87,6 +101,27 @@ fn attach(
     Ok(link)
 }
 
+/// Only in the driver: the generic mode is slower than tc.
+fn attach_xdp(
+    device: &Device,
+    program: BorrowedFd<'_>,
+    pin: Option<&Path>,
+) -> Result<XdpLink, BpfError> {
+    let left = pin.and_then(|pin| XdpLink::open_pinned(pin).ok());
+    if let Some(link) = left
+        && link.info().is_ok_and(|info| info.ifindex == device.ifindex)
+    {
+        link.update(program)?;
+        return Ok(link);
+    }
+    let link = XdpLink::attach(program, device.ifindex, Mode::Native)?;
+    if let Some(pin) = pin {
+        remove(pin).map_err(|source| BpfError::Pin { path: pin.to_owned(), source })?;
+        link.pin(pin)?;
+    }
+    Ok(link)
+}
+
 /// What an earlier process left on the device, if it is there still.
 fn adopt(pin: &Path, ifindex: u32) -> Option<TcxLink> {
     let link = TcxLink::open_pinned(pin).ok()?;
@@ -105,6 +140,9 @@ pub(crate) fn detach_others(dir: &Path, keep: &[u32]) -> io::Result<usize> {
             continue;
         }
         if let Ok(link) = TcxLink::open_pinned(&path) {
+            let is_attached = link.info().is_ok_and(|info| info.ifindex != 0);
+            detached += usize::from(is_attached && link.detach().is_ok());
+        } else if let Ok(link) = XdpLink::open_pinned(&path) {
             let is_attached = link.info().is_ok_and(|info| info.ifindex != 0);
             detached += usize::from(is_attached && link.detach().is_ok());
         }
@@ -126,6 +164,10 @@ fn remove(pin: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+fn xdp_pin(dir: &Path, ifindex: u32) -> PathBuf {
+    dir.join(format!("{ifindex}_xdp"))
 }
 
 fn pin(dir: &Path, ifindex: u32, hook: Hook) -> PathBuf {

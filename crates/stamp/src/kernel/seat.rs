@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use stamp_bpf::{Slot, Tables, Window};
+use stamp_bpf::{Peer, Slot, Tables, Window};
 use stamp_proto::sender::Discard;
 
 /// A session that the programs know.
@@ -12,17 +12,19 @@ pub(crate) struct Seat {
     tables: Arc<Tables>,
     index: u32,
     ends: (SocketAddr, SocketAddr),
+    ssid: u16,
     window: Window,
 }
 
 impl Seat {
-    pub(super) const fn new(
-        tables: Arc<Tables>,
-        index: u32,
-        ends: (SocketAddr, SocketAddr),
-        window: Window,
-    ) -> Self {
-        Self { tables, index, ends, window }
+    pub(super) const fn new(tables: Arc<Tables>, index: u32, peer: &Peer, window: Window) -> Self {
+        let (ends, ssid) = ((peer.local, peer.remote), peer.ssid);
+        Self { tables, index, ends, ssid, window }
+    }
+
+    /// Whether it is the place of a session with these ends and this number.
+    pub(crate) fn is_of(&self, peer: &Peer) -> bool {
+        self.ends == (peer.local, peer.remote) && self.ssid == peer.ssid
     }
 
     /// Our address and port, and those of the reflector.

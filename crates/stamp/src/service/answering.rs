@@ -67,6 +67,14 @@ impl Answering {
         })
     }
 
+    /// The number of one more reply of a session.
+    pub(super) fn number(&self, session: &SessionKey, now: MonoTime) -> Option<u32> {
+        match self.program.enter_reply(session, now) {
+            Ok(Entered::Numbered(place)) => Some(place.number),
+            _ => None,
+        }
+    }
+
     /// Sessions of now.
     pub(crate) fn sessions(&self) -> Vec<(SessionKey, SessionState)> {
         self.tables.sessions().unwrap_or_default()
@@ -96,9 +104,12 @@ impl Answering {
     }
 
     /// What each way of answering did, without what was left to us.
-    pub(crate) fn paths(&self) -> [(&'static str, Path); 1] {
+    pub(crate) fn paths(&self) -> [(&'static str, Path); 2] {
         let requests = self.happened(Event::Request).saturating_sub(self.happened(Event::Slow));
-        [("tcx", Path { requests, replies: self.happened(Event::Replied) })]
+        let tcx = Path { requests, replies: self.happened(Event::Replied) };
+        let (requests, replies) = (Event::XdpRequest, Event::XdpReplied);
+        let xdp = Path { requests: self.happened(requests), replies: self.happened(replies) };
+        [("tcx", tcx), ("xdp", xdp)]
     }
 
     /// How often something happened.

@@ -11,6 +11,7 @@ use stamp_proto::statistics::{Bins, Distribution};
 use stamp_proto::timestamp::Format;
 use stamp_proto::tlv::TimestampMethod;
 
+use super::copies::{Copies, Copy};
 use super::{Answering, Packet, Path};
 use crate::awaited::Awaited;
 use crate::clock::HostClock;
@@ -32,6 +33,9 @@ pub(crate) struct Reflecting {
     pub(crate) sum_ns: i128,
     /// The sockets it answers by, as the service counts them, and what was sent by each.
     sockets: Vec<(usize, Awaited<(SessionKey, u32)>)>,
+    copies: Copies,
+    /// Member links by the index of their device.
+    pub(crate) members: Vec<(u32, u16)>,
     /// The programs that answer for it, where there are some.
     pub(crate) kernel: Option<Answering>,
 }
@@ -57,6 +61,8 @@ impl Reflecting {
             file,
             sum_ns: 0,
             sockets,
+            copies: Copies::default(),
+            members: Vec::new(),
             kernel: None,
         }
     }
@@ -78,6 +84,11 @@ impl Reflecting {
         if let Err(refusal) = self.answer(at, socket, packet, host) {
             *self.dropped.entry(refusal.reason()).or_default() += 1;
         }
+    }
+
+    /// Number of the member link that a device is.
+    fn member(&self, ifindex: u32) -> Option<u16> {
+        self.members.iter().find(|(index, _)| *index == ifindex).map(|(_, id)| *id)
     }
 
     /// Whether these programs answer for it.
@@ -138,7 +149,7 @@ impl Reflecting {
             received: left.map_or(arrival.at.wall, |left| left.received),
             ttl: arrival.ttl,
             traffic_class: arrival.traffic_class,
-            member: None,
+            member: self.member(datagram.told.ifindex),
             source_mac: None,
         };
         let mut answer = self.decide(&came, &key, left.is_some(), host)?;
@@ -154,7 +165,49 @@ impl Reflecting {
         self.by_socket.replies += 1;
         self.await_notice(at, count, &answer);
         self.note(&answer, payload, &came);
+        self.copies.plan(Copy {
+            due: host.now().mono,
+            left: answer.copies.count.saturating_sub(1),
+            socket: at,
+            is_left: left.is_some(),
+            leave,
+            answer,
+        });
         Ok(())
+    }
+
+    /// When the next copy of an answer is due.
+    pub(super) fn next(&self) -> Option<MonoTime> {
+        self.copies.next()
+    }
+
+    /// Sends the copies of answers that are due.
+    pub(super) fn send_due(&mut self, host: &HostClock, sockets: &mut [Socket]) {
+        let now = host.now().mono;
+        for _ in 0..AT_ONCE {
+            let Some(mut copy) = self.copies.take(now) else { return };
+            self.renumber(&mut copy, now);
+            let sent = self.clock(host).encode(host.now().wall);
+            self.reflector.stamp(&mut copy.answer, sent);
+            if let Ok(count) = sockets[copy.socket].send(&copy.answer.payload, &copy.leave) {
+                self.by_socket.replies += 1;
+                self.await_notice(copy.socket, count, &copy.answer);
+            }
+            copy.left -= 1;
+            self.copies.plan(copy);
+        }
+    }
+
+    fn renumber(&mut self, copy: &mut Copy, now: MonoTime) {
+        let kernel = self.kernel.as_ref().filter(|_| copy.is_left);
+        let session = copy.answer.session().copied();
+        match (kernel, session) {
+            (Some(kernel), Some(session)) => {
+                let number = kernel.number(&session, now);
+                number.into_iter().for_each(|number| copy.answer.renumber(number));
+            }
+            _ => self.reflector.repeat(&mut copy.answer),
+        }
     }
 
     /// What the programs left to us has its session there too.
@@ -262,3 +315,6 @@ impl Reflecting {
         }
     }
 }
+
+/// So many of them before something else has its turn.
+const AT_ONCE: usize = 256;

@@ -25,14 +25,15 @@ impl Sending {
             let Some((ifindex, local)) = way(&mut route, target, device, port) else { continue };
             let remote = key(target.address);
             kernel.reach(ifindex)?;
-            if target.seat.as_ref().is_some_and(|seat| seat.ends() == (local, remote)) {
+            let settings = target.sender.settings();
+            let peer = peer(settings, local, remote);
+            let was_new = std::mem::take(&mut target.is_new);
+            if !was_new && target.seat.as_ref().is_some_and(|seat| seat.is_of(&peer)) {
                 continue;
             }
             if let Some(seat) = target.seat.take() {
                 kernel.leave(&seat)?;
             }
-            let settings = target.sender.settings();
-            let peer = peer(settings, local, remote);
             target.seat = Some(kernel.seat((own, at), &peer, settings.keys.as_ref())?);
         }
         Ok(())
@@ -49,7 +50,7 @@ impl Sending {
 
     /// Whether each target has its session in the kernel.
     pub(super) fn is_seated(&self) -> bool {
-        self.targets.iter().all(|target| target.seat.is_some())
+        self.targets.iter().all(|target| target.seat.is_some() && !target.is_new)
     }
 
     /// Leaves the times of all targets to the sockets.

@@ -1,7 +1,7 @@
 //! The role of Session-Sender.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use stamp_bpf::Bell;
 use stamp_proto::clock::{MonoTime, WallTime};
@@ -13,9 +13,10 @@ use super::Packet;
 use crate::awaited::Awaited;
 use crate::clock::{HostClock, Own, Step};
 use crate::histogram::HistogramFile;
+use crate::resolver::choose;
 use crate::samples::Samples;
 use crate::socket::{Leave, Socket};
-use crate::target::{Taken, Target};
+use crate::target::{Taken, Target, chosen_ssid};
 use crate::timetable::Timetable;
 
 /// All targets, and when they are due.
@@ -219,6 +220,21 @@ impl Sending {
         }
     }
 
+    /// Goes on with the target at another address, which is another session.
+    pub(super) fn follow_name(&mut self, at: usize, found: &[IpAddr]) {
+        let target = &mut self.targets[at];
+        let Some(address) = choose(target.address, found) else { return };
+        if self.by_address.contains_key(&key(address)) {
+            tracing::warn!(event = "target.shared", name = target.name, %address, "A name has the address of another target");
+            return;
+        }
+        tracing::info!(event = "target.moved", name = target.name, %address, "A name has another address");
+        self.by_address.remove(&key(target.address));
+        self.by_address.insert(key(address), at);
+        target.address = address;
+        target.begin_again(chosen_ssid());
+    }
+
     fn tell(&mut self, at: usize, taken: &Taken, methods: [&'static str; 2], area: &[u8]) {
         if let Some(samples) = &mut self.plan.samples {
             samples.write(&self.targets[at].name, taken, methods, area);
@@ -226,7 +242,13 @@ impl Sending {
     }
 
     pub(super) fn handle_local_step(&mut self, step: Step) {
-        self.targets.iter_mut().for_each(|target| target.tally.handle_local_step(step));
+        for target in &mut self.targets {
+            target.tally.handle_local_step(step);
+            // What the other end remembers of a signed session is newer than now.
+            if step.delta_ns < 0 && target.sender.settings().keys.is_some() {
+                target.begin_again(chosen_ssid());
+            }
+        }
     }
 
     pub(super) fn judge(&mut self, now: MonoTime) {

@@ -11,7 +11,9 @@ use super::{device, times};
 use crate::clock::HostClock;
 use crate::error::{Error, Problem};
 use crate::kernel::{Kernel, Pins, Plan, Wanted};
+use crate::parse::Target;
 use crate::ports::Ports;
+use crate::resolver;
 use crate::service::{Answering, Reflecting, Sending};
 use crate::settings::{Attach, Backend, Common, Format as Form, Named, Pinning, Reflect, Send};
 
@@ -55,6 +57,22 @@ impl Roles<'_> {
             }
         }
         Ok(kernels)
+    }
+
+    /// Targets that have names rather than addresses.
+    pub(super) fn names(&self) -> Vec<resolver::Named> {
+        let of = |(sender, (settings, _)): (usize, &(&Send, Sending))| {
+            let targets = settings.targets.iter().enumerate();
+            let named = targets.filter_map(|(target, asked)| match asked {
+                Target::Name(name) => {
+                    let name = name.clone();
+                    Some(resolver::Named { sender, target, name, port: settings.dest })
+                }
+                Target::Address { .. } => None,
+            });
+            named.collect::<Vec<_>>()
+        };
+        self.senders.iter().enumerate().flat_map(of).collect()
     }
 
     /// Calls targets what they are called.
@@ -153,6 +171,8 @@ impl Roles<'_> {
         Ok(Plan {
             ports: self.ports(group, ports, &policy),
             wanted: self.wanted(group),
+            members: reflector.map(|(settings, _)| settings.member.clone()).unwrap_or_default(),
+            xdp: reflector.is_some_and(|(settings, _)| settings.xdp),
             policy,
             format,
             watched,

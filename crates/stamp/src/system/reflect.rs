@@ -1,12 +1,14 @@
 //! A Session-Reflector from its settings.
 
-use stamp_proto::reflector::{Numbering, Policy, Prefixes, Reflector};
+use stamp_proto::reflector::{Control, Numbering, Policy, Prefixes, Reflector};
 
-use super::{bins, device, enforce, histogram_path, nanoseconds, times};
+use super::{bins, device, enforce, histogram_path, nanoseconds, refuse_hardware, times};
 use crate::clock::HostClock;
 use crate::error::Error;
 use crate::histogram::HistogramFile;
+use crate::kernel::Surroundings;
 use crate::keys;
+use crate::parse::Member;
 use crate::ports::Ports;
 use crate::service::Reflecting;
 use crate::settings::{Admission, Mode, Reflect};
@@ -19,6 +21,7 @@ pub(super) fn prepare(
 ) -> Result<Reflecting, Error> {
     let bins = bins(&settings.common)?;
     let policy = policy(settings)?;
+    refuse_hardware(&settings.common, &settings.device)?;
     enforce(&settings.common, clock)?;
     let path = histogram_path(&settings.common, "/tmp/reflector-hist");
     let histogram =
@@ -28,15 +31,20 @@ pub(super) fn prepare(
         sockets.extend(ports.bind(port, device(&settings.device), TTL)?);
     }
     let format = times(settings.common.timestamp_format);
-    Ok(Reflecting::new(Reflector::new(policy), format, histogram, &sockets))
+    let mut reflecting = Reflecting::new(Reflector::new(policy), format, histogram, &sockets);
+    for Member { device, id } in &settings.member {
+        let index = nix::net::if_::if_nametoindex(device.as_str());
+        let index = index.map_err(|_| Error::NoDevice { device: device.clone() })?;
+        reflecting.members.push((index, *id));
+    }
+    Ok(reflecting)
 }
 
 fn policy(settings: &Reflect) -> Result<Policy, Error> {
-    let private = if settings.open { Prefixes::all() } else { Prefixes::private() };
-    let allow = if settings.open {
-        private
-    } else {
-        Prefixes::private().with(settings.allow.iter().copied())
+    let own = Surroundings::of(device(&settings.device))?;
+    let allow = match settings.open {
+        true => Prefixes::all(),
+        false => Prefixes::private().with(settings.allow.iter().copied().chain(own.networks)),
     };
     Ok(Policy {
         keys: keys::read(&settings.common.key_file, &settings.common.prev_key_file)?,
@@ -61,7 +69,15 @@ fn policy(settings: &Reflect) -> Result<Policy, Error> {
         allowed_dscp: settings.allowed_dscp,
         disclose: settings.location_disclose,
         min_ttl: settings.common.min_ttl,
-        ..Policy::default()
+        control: Control {
+            max_count: settings.control_max_count,
+            max_rate: settings.control_max_rate,
+            max_bytes: settings.control_max_bytes,
+            ..Control::default()
+        },
+        return_address: settings.return_address,
+        own_addresses: own.addresses,
+        own_macs: own.macs,
     })
 }
 

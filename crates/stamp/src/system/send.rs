@@ -10,7 +10,7 @@ use stamp_proto::sender::{Sender, Settings, Timescale};
 use stamp_proto::tlv::{HEADER_LEN, Kind};
 use telemetry::metric::Histogram;
 
-use super::{bins, device, enforce, histogram_path, nanoseconds, times};
+use super::{bins, device, enforce, histogram_path, nanoseconds, refuse_hardware, times};
 use crate::clock::{HostClock, monotonic};
 use crate::error::{Error, Problem};
 use crate::histogram::HistogramFile;
@@ -22,7 +22,8 @@ use crate::service::{Sending, SendingPlan};
 use crate::settings::{Host, OnZeroSsid, PeerTimescale, ReflectorMode, Send};
 use crate::tally::Tally;
 use crate::target::Target;
-use crate::timetable::Timetable;
+use crate::target::chosen_ssid;
+use crate::timetable::{Timetable, seed};
 
 /// Looks at everything that can be wrong, and binds the port.
 pub(super) fn prepare(
@@ -32,6 +33,7 @@ pub(super) fn prepare(
     ports: &mut Ports,
 ) -> Result<Sending, Error> {
     let slots = check(settings)?;
+    refuse_hardware(&settings.common, &settings.device)?;
     enforce(&settings.common, clock)?;
     let keys = keys::read(&settings.common.key_file, &settings.common.prev_key_file)?;
     let sockets = ports.bind(settings.src, device(&settings.device), settings.ttl)?;
@@ -79,7 +81,9 @@ fn targets(
         let bins = bins(&settings.common)?;
         let (sender, class) = (Sender::new(session), traffic_class(settings));
         let tally = Tally::new(bins, &buckets, host.offset);
-        Ok(Target::new(named.name(), address, sender, tally, class))
+        let mut target = Target::new(named.name(), address, sender, tally, class);
+        target.has_chosen_ssid = settings.ssid.is_none();
+        Ok(target)
     };
     let targets: Vec<Target> = settings.targets.iter().map(target).collect::<Result<_, Error>>()?;
     for (n, target) in targets.iter().enumerate() {
@@ -130,7 +134,7 @@ fn session(
     timescale: Timescale,
     window: usize,
 ) -> Result<Settings, Error> {
-    let ssid = settings.ssid.unwrap_or_else(|| (seed() % 65_535) as u16 + 1);
+    let ssid = settings.ssid.unwrap_or_else(chosen_ssid);
     let keys: Option<KeyPair> = match keys.is_empty() {
         true => None,
         false => Some(keys.of(ssid).ok_or_else(|| Error::Settings(vec![Problem::NoKey(ssid)]))?),
@@ -235,12 +239,6 @@ fn timescale(told: PeerTimescale, clock: &HostClock) -> Timescale {
             Timescale { ptp_ahead_s: ahead, ntp_ahead_s: ahead }
         }
     }
-}
-
-/// A number that is another one at each call.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }
 
 /// The shortest interval to one target.

@@ -7,6 +7,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, sendto, socket,
 };
 use serde_json::json;
+use stamp::settings::Host;
 
 use crate::laboratory::{Cable, PORT};
 
@@ -86,4 +87,54 @@ fn send_raw(packet: &[u8]) {
     let socket = socket(AddressFamily::Inet, SockType::Raw, flags, SockProtocol::Udp).unwrap();
     let to: SockaddrIn = "10.7.0.1:0".parse().unwrap();
     sendto(socket.as_raw_fd(), packet, &to, MsgFlags::empty()).unwrap();
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn in_front_of_tc_the_same_is_answered_and_told_apart() {
+    let cable = Cable::new();
+    let far = cable.far.reflect("far0 --backend bpf --xdp");
+    // What a veth sends back by XDP arrives only where there is a program as well.
+    let near = cable.near.reflect("near0 --backend bpf --xdp");
+    for (from, to) in cable.near.addresses.into_iter().zip(cable.far.addresses) {
+        let client = cable.near.client(from, to);
+        let reply = ask(&client, &request(3)).unwrap();
+        assert_eq!(reply[24..28], 3_u32.to_be_bytes());
+    }
+    let told = far.stop();
+    assert_eq!(told["paths"]["xdp"], json!({ "requests": 2, "replies": 2 }), "{told}");
+    assert_eq!(told["paths"]["tcx"], json!({ "requests": 0, "replies": 0 }), "{told}");
+    assert_eq!(near.stop()["replies"], 0);
+    let error = cable.far.try_begin(&["lo --backend bpf --xdp"], &[], &Host::default());
+    assert!(error.err().unwrap().to_string().contains("XDP"), "lo has none");
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn who_asks_for_several_replies_gets_them_numbered_where_that_is_allowed() {
+    let cable = Cable::new();
+    let caps = "--control-max-count 5 --control-max-rate 1000000 --control-max-bytes 10000";
+    // Three replies of 60 octets, a millisecond apart. RFC 10052.
+    let mut packet = request(1).to_vec();
+    packet[14..16].copy_from_slice(&9_u16.to_be_bytes());
+    packet.extend([0x80, 12, 0, 12, 0, 60, 0, 3]);
+    packet.extend(1_000_000_u32.to_be_bytes());
+    packet.extend([0; 4]);
+    for backend in ["bpf", "socket"] {
+        for (flags, replies) in [(caps, 3), ("", 1)] {
+            let reflector = cable.far.reflect(&format!("far0 --backend {backend} {flags}"));
+            let client = cable.near.client("10.7.0.2", "10.7.0.1");
+            client.send(&packet).unwrap();
+            let mut reply = [0; 2048];
+            let received = std::iter::from_fn(|| {
+                let len = client.recv(&mut reply).ok()?;
+                Some((len, u32::from_be_bytes(*reply.first_chunk().unwrap())))
+            });
+            let expected: Vec<_> = (0..replies).map(|number| (packet.len(), number)).collect();
+            assert_eq!(received.collect::<Vec<_>>(), expected, "{backend} {flags}");
+            let told = reflector.stop();
+            assert_eq!(told["replies"], replies, "{told}");
+            assert_eq!(told["sessions"][0]["transmitted"], replies, "{told}");
+        }
+    }
 }
