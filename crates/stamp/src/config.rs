@@ -67,7 +67,7 @@ impl Stamp {
             time: daemons(&clock, problems),
             offset: offset(&Part::section(&root, "offset"), &clock, problems),
             buckets: buckets(&top, problems).into(),
-            named: Vec::new(),
+            ..Host::default()
         };
         mesh(&Part::section(&root, "mesh"), problems);
         let keys = Keyring::of(&root, problems);

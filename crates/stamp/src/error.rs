@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use net_sys::bpf::BpfError;
+use net_sys::clsact::ClsactError;
 use net_sys::host::HostError;
 use net_sys::netlink::NetlinkError;
 use stamp_proto::statistics::BinsError;
@@ -100,15 +101,15 @@ pub enum Error {
     /// Programs that can't be attached.
     #[error(transparent)]
     Attach(#[from] BpfError),
+    /// Programs that can't be attached as filters.
+    #[error(transparent)]
+    Filter(#[from] ClsactError),
     /// Devices that can't be seen.
     #[error(transparent)]
     Devices(#[from] NetlinkError),
     /// The namespace of the process can't be seen.
     #[error(transparent)]
     Namespace(#[from] net_sys::netns::NetnsError),
-    /// A kernel from before 6.6.
-    #[error("this kernel has no tcx hooks, which came with 6.6; use --backend socket")]
-    NoTcx,
     /// Times of a card were asked for.
     #[error(
         "nothing proves that times of the network card of {device} arrive and follow the system's clock; use --timestamps kernel"

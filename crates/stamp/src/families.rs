@@ -48,7 +48,7 @@ pub(crate) fn families(service: &Service) -> Vec<Family> {
     families.push(Family::single(&metric::UNSOLICITED, service.unsolicited()));
     families.push(Family::single(&metric::EVENTS_LOST, service.lost_events()));
     let mut backend = Family::new(&metric::BACKEND);
-    let [by, hook] = if service.has_programs() { ["bpf", "tcx"] } else { ["socket", "none"] };
+    let [by, hook] = service.lane().map_or(["socket", "none"], |lane| ["bpf", lane.as_str()]);
     backend.push([by.into(), hook.into(), "kernel".into()], 1_u64);
     families.push(backend);
     families

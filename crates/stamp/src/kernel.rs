@@ -15,8 +15,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
+use net_sys::Route;
 use net_sys::tcx::Order;
-use net_sys::{Route, tcx};
 use stamp_bpf::{Doorbell, Event, Knobs, Notice, Peer, PortUse, Program, Sizes, Tables};
 use stamp_proto::reflector::{KeyPair, Policy, Prefix};
 use stamp_proto::timestamp::Format;
@@ -27,7 +27,8 @@ use crate::parse::Member;
 
 pub use devices::outward;
 pub(crate) use devices::{Surroundings, Wanted};
-use hooks::Hooks;
+pub use hooks::Lane;
+use hooks::{Hooks, Way};
 pub(crate) use pins::Pins;
 pub use pins::{Detached, detach};
 pub(crate) use seat::Seat;
@@ -50,6 +51,7 @@ pub(crate) struct Plan {
     pub(crate) order: Order,
     /// Where maps and links are to stay.
     pub(crate) pins: Option<Pins>,
+    pub(crate) lane: Lane,
     /// For how long the programs work on without us.
     pub(crate) lease: Duration,
 }
@@ -70,9 +72,6 @@ pub(crate) struct Kernel {
 impl Kernel {
     /// Loads the programs and attaches them: from here on they answer.
     pub(crate) fn start(plan: Plan, clock: &HostClock) -> Result<Self, Error> {
-        if !tcx::supported()? {
-            return Err(Error::NoTcx);
-        }
         let tables = tables(&plan)?;
         let knobs = Knobs::new(&plan.policy, plan.format).watched(plan.watched).xdp(plan.xdp);
         let program = Program::load(&tables, &knobs)?;
@@ -102,6 +101,11 @@ impl Kernel {
     /// What has to do with replies since the last time.
     pub(crate) fn ring(&mut self) -> Result<Vec<Notice>, Error> {
         Ok(self.doorbell.drain()?)
+    }
+
+    /// How the programs are attached.
+    pub(crate) const fn lane(&self) -> Lane {
+        self.plan.lane
     }
 
     /// What could not be told for want of room.
@@ -209,13 +213,19 @@ impl Kernel {
         self.tables.set_prefixes(&allow, &deny, &light.collect::<Vec<_>>())?;
         self.keep_hooks(&devices);
         let pins = self.plan.pins.as_ref().map(Pins::links);
+        let way = Way {
+            lane: self.plan.lane,
+            order: self.plan.order,
+            pins: pins.as_deref(),
+            port: self.plan.ports.keys().next().copied().unwrap_or(0),
+        };
         for device in devices {
             if self.hooks.iter().any(|hooks| *hooks.device() == device) {
                 continue;
             }
-            match Hooks::attach(&device, &self.program, self.plan.order, pins.as_deref()) {
+            match Hooks::attach(&device, &self.program, &way) {
                 Ok(hooks) => self.hooks.push(hooks),
-                Err(error) if is_start => return Err(error.into()),
+                Err(error) if is_start => return Err(error),
                 Err(error) => tracing::warn!(
                     event = "stamp.unattached",
                     device = device.name,

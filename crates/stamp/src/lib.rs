@@ -40,7 +40,7 @@ mod timetable;
 pub use catalogue::CATALOGUE;
 pub use control::Controls;
 pub use error::{ClockRefused, Error, Exit, Problem};
-pub use kernel::{Detached, detach, outward};
+pub use kernel::{Detached, Lane, detach, outward};
 pub use port::holder;
 pub use summary::{ReflectorSummary, SenderSummary};
 pub use system::{Finished, System};

@@ -24,7 +24,7 @@ use stamp_proto::clock::MonoTime;
 use crate::clock::{HostClock, monotonic};
 use crate::control::{Command, Commands, Controls};
 use crate::error::Error;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Lane};
 use crate::outlet::Outlet;
 use crate::resolver::Resolver;
 use crate::socket::{LONGEST, Socket};
@@ -143,9 +143,9 @@ impl Service {
         self.kernels.iter().map(Kernel::lost_events).sum()
     }
 
-    /// Whether programs in the kernel take part of the times.
-    pub(crate) const fn has_programs(&self) -> bool {
-        !self.kernels.is_empty()
+    /// How programs are attached, where there are some.
+    pub(crate) fn lane(&self) -> Option<Lane> {
+        self.kernels.first().map(Kernel::lane)
     }
 
     /// The UDP ports in use.

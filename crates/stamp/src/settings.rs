@@ -13,6 +13,7 @@ use clap::{Args, Command, ValueEnum};
 use stamp_proto::offset::Settings as Offsets;
 use stamp_proto::reflector::{Disclose, Prefix, Provisioned};
 
+use crate::kernel::Lane;
 use crate::keys::KeyFile;
 use crate::parse::{self, Extension, Member, Target};
 use crate::sync;
@@ -255,6 +256,8 @@ pub struct Host {
     pub offset: Offsets,
     /// Upper limits of the buckets of durations, in seconds.
     pub buckets: Cow<'static, [f64]>,
+    /// How programs are attached; the best way that the host has when absent.
+    pub lane: Option<Lane>,
     /// Names of targets.
     pub named: Vec<Named>,
 }
@@ -279,6 +282,7 @@ impl Default for Host {
             time: sync::Settings::default(),
             offset: Offsets::default(),
             buckets: BUCKETS.into(),
+            lane: None,
             named: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ use stamp_proto::packet::Mode;
 use stamp_proto::statistics::{Bins, Distribution, Scale, Summary};
 
 use crate::clock::{HostClock, monotonic};
+use crate::kernel::Lane;
 use crate::service::Sending;
 use crate::tally::{Tally, Way};
 use crate::target::Target;
@@ -164,7 +165,7 @@ impl SenderSummary {
         senders: &[Sending],
     ) -> Option<Self> {
         let device = senders.first()?.plan.device.clone();
-        let by_kernel = senders.iter().any(|sending| sending.kernel.is_some());
+        let lane = senders.iter().find_map(|sending| sending.lane);
         let each = |sending: &Sending| {
             let port = sending.plan.source_port;
             sending
@@ -180,9 +181,9 @@ impl SenderSummary {
             complete,
             local: Local {
                 device,
-                backend: if by_kernel { "bpf" } else { "socket" },
+                backend: if lane.is_some() { "bpf" } else { "socket" },
                 timestamps: "kernel",
-                kernel_hook: by_kernel.then_some("tcx"),
+                kernel_hook: lane.map(Lane::as_str),
                 clock: ClockSummary::of(clock),
             },
             targets: senders.iter().flat_map(each).collect(),

@@ -71,7 +71,7 @@ impl System {
         let mut roles = Roles { senders: senders?, reflectors };
         send::tell_apart(&roles.senders)?;
         roles.name(&host.named);
-        let kernels = roles.bring_up(&ports, &clock, &host.pinning)?;
+        let kernels = roles.bring_up(&ports, &clock, host)?;
         let names = roles.names();
         let senders: Vec<Sending> = roles.senders.into_iter().map(|(_, sending)| sending).collect();
         let reflectors = roles.reflectors.into_iter().map(|(_, reflecting)| reflecting).collect();

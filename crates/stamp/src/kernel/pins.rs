@@ -9,7 +9,7 @@ use net_sys::Netns;
 use net_sys::host::{Bpffs, bpffs};
 use stamp_bpf::Tables;
 
-use super::hooks::detach_others;
+use super::hooks::{detach_others, remove_filters};
 use crate::error::Error;
 
 /// The pins of one reflector. Whoever has its port is their only writer.
@@ -74,6 +74,7 @@ impl std::fmt::Display for Detached {
 pub fn detach(base: &Path, device: Option<&str>) -> Result<Detached, Error> {
     let failed = |source| Error::Pins { path: base.to_owned(), source };
     let mut gone = Detached::default();
+    gone.links += remove_filters(device)?;
     let entries = match fs::read_dir(base) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(gone),
         other => other.map_err(failed)?,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::kernel::Lane;
 use serde::Serialize;
 use stamp_bpf::{Event, Program, SessionState, SlowKey, SlowRequest, Tables};
 use stamp_proto::clock::MonoTime;
@@ -16,6 +17,7 @@ pub(crate) struct Answering {
     pub(super) kernel: usize,
     tables: Arc<Tables>,
     program: Arc<Program>,
+    lane: Lane,
     timeout_ns: i64,
     /// Sessions at the last look.
     sessions: usize,
@@ -34,9 +36,9 @@ impl Answering {
     pub(crate) fn new(
         kernel: usize,
         (tables, program): (Arc<Tables>, Arc<Program>),
-        timeout_ns: i64,
+        (lane, timeout_ns): (Lane, i64),
     ) -> Self {
-        Self { kernel, tables, program, timeout_ns, sessions: 0, expired: 0, looked: None }
+        Self { kernel, tables, program, lane, timeout_ns, sessions: 0, expired: 0, looked: None }
     }
 
     /// When a request arrived that the programs left to us; none when they never saw it.
@@ -106,10 +108,10 @@ impl Answering {
     /// What each way of answering did, without what was left to us.
     pub(crate) fn paths(&self) -> [(&'static str, Path); 2] {
         let requests = self.happened(Event::Request).saturating_sub(self.happened(Event::Slow));
-        let tcx = Path { requests, replies: self.happened(Event::Replied) };
+        let tc = Path { requests, replies: self.happened(Event::Replied) };
         let (requests, replies) = (Event::XdpRequest, Event::XdpReplied);
         let xdp = Path { requests: self.happened(requests), replies: self.happened(replies) };
-        [("tcx", tcx), ("xdp", xdp)]
+        [(self.lane.as_str(), tc), ("xdp", xdp)]
     }
 
     /// How often something happened.

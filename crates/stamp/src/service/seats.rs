@@ -56,6 +56,7 @@ impl Sending {
     /// Leaves the times of all targets to the sockets.
     pub(crate) fn leave_seats(&mut self) {
         self.kernel = None;
+        self.lane = None;
         self.targets.iter_mut().for_each(|target| target.seat = None);
     }
 }

@@ -13,6 +13,7 @@ use super::Packet;
 use crate::awaited::Awaited;
 use crate::clock::{HostClock, Own, Step};
 use crate::histogram::HistogramFile;
+use crate::kernel::Lane;
 use crate::resolver::choose;
 use crate::samples::Samples;
 use crate::socket::{Leave, Socket};
@@ -30,6 +31,8 @@ pub(crate) struct Sending {
     pub(crate) plan: Plan,
     /// The programs that take the times of its packets, as the service counts them.
     pub(crate) kernel: Option<usize>,
+    /// How those are attached.
+    pub(crate) lane: Option<Lane>,
     /// The device that was named is gone, or switched off.
     pub(super) is_down: bool,
     payload: Vec<u8>,
@@ -84,6 +87,7 @@ impl Sending {
             sockets,
             plan,
             kernel: None,
+            lane: None,
             is_down: false,
             payload: Vec::new(),
         }

@@ -10,12 +10,12 @@ use stamp_proto::timestamp::Format;
 use super::{device, times};
 use crate::clock::HostClock;
 use crate::error::{Error, Problem};
-use crate::kernel::{Kernel, Pins, Plan, Wanted};
+use crate::kernel::{Kernel, Lane, Pins, Plan, Wanted};
 use crate::parse::Target;
 use crate::ports::Ports;
 use crate::resolver;
 use crate::service::{Answering, Reflecting, Sending};
-use crate::settings::{Attach, Backend, Common, Format as Form, Named, Pinning, Reflect, Send};
+use crate::settings::{Attach, Backend, Common, Format as Form, Host, Named, Reflect, Send};
 
 /// Roles with what they were told.
 pub(super) struct Roles<'a> {
@@ -36,12 +36,12 @@ impl Roles<'_> {
         &mut self,
         ports: &Ports,
         clock: &HostClock,
-        pinning: &Pinning,
+        host: &Host,
     ) -> Result<Vec<Kernel>, Error> {
         self.check_slots()?;
         let mut kernels = Vec::new();
         for group in self.groups() {
-            match self.start(&group, kernels.len(), ports, clock, pinning) {
+            match self.start(&group, kernels.len(), ports, clock, host) {
                 Ok(kernel) => kernels.push(kernel),
                 Err(error) if self.demands(&group) || error.is_of_settings() => return Err(error),
                 Err(error) => {
@@ -129,18 +129,19 @@ impl Roles<'_> {
         number: usize,
         ports: &Ports,
         clock: &HostClock,
-        pinning: &Pinning,
+        host: &Host,
     ) -> Result<Kernel, Error> {
-        let plan = self.plan(group, ports, pinning)?;
+        let plan = self.plan(group, ports, host)?;
         let timeout_ns = plan.policy.session_timeout_ns;
         let mut kernel = Kernel::start(plan, clock)?;
         if let Some(at) = group.reflector {
-            let answering = Answering::new(number, kernel.parts(), timeout_ns);
+            let answering = Answering::new(number, kernel.parts(), (kernel.lane(), timeout_ns));
             self.reflectors[at].1.kernel = Some(answering);
         }
         for &at in &group.senders {
             let (_, sending) = &mut self.senders[at];
             sending.kernel = Some(number);
+            sending.lane = Some(kernel.lane());
             sending.take_seats(at, &mut kernel)?;
         }
         Ok(kernel)
@@ -154,7 +155,7 @@ impl Roles<'_> {
         group.senders.iter().for_each(|&at| self.senders[at].1.leave_seats());
     }
 
-    fn plan(&self, group: &Group, ports: &Ports, pinning: &Pinning) -> Result<Plan, Error> {
+    fn plan(&self, group: &Group, ports: &Ports, host: &Host) -> Result<Plan, Error> {
         let reflector = group.reflector.map(|at| &self.reflectors[at]);
         let (policy, format, watched) = match reflector {
             Some((settings, reflecting)) => (
@@ -165,8 +166,8 @@ impl Roles<'_> {
             None => (Policy::default(), Format::Ntp, false),
         };
         let last = self.commons(group).any(|common| common.attach == Attach::Last);
-        let pins = reflector.filter(|_| pinning.pin).map(|(settings, _)| {
-            Pins::make(&pinning.bpf_pin_dir, settings.port[0], device(&settings.device))
+        let pins = reflector.filter(|_| host.pinning.pin).map(|(settings, _)| {
+            Pins::make(&host.pinning.bpf_pin_dir, settings.port[0], device(&settings.device))
         });
         Ok(Plan {
             ports: self.ports(group, ports, &policy),
@@ -178,7 +179,8 @@ impl Roles<'_> {
             watched,
             order: if last { Order::Last } else { Order::First },
             pins: pins.transpose()?,
-            lease: pinning.lease,
+            lane: host.lane.map_or_else(Lane::best, Ok)?,
+            lease: host.pinning.lease,
         })
     }
 

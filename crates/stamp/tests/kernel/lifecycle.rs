@@ -69,3 +69,40 @@ fn without_us_a_pinned_reflector_goes_quiet_when_its_lease_is_over() {
     drop(reflector.stop());
     until("nobody answers", || packets(&cable.near.send(&format!("{SEND} -s 0"))) == [[10, 0, 10]]);
 }
+
+/// Filters on both sides of the far device.
+fn filters(cable: &Cable) -> usize {
+    let ifindex = cable.far.device.index().unwrap();
+    let count = || {
+        let mut clsact = net_sys::clsact::Clsact::open().unwrap();
+        let sides = [net_sys::tcx::Hook::Ingress, net_sys::tcx::Hook::Egress];
+        sides.map(|hook| clsact.filters(ifindex, hook).map_or(0, |found| found.len())).iter().sum()
+    };
+    cable.far.place().run(count).unwrap()
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn without_links_filters_do_the_same_and_are_known_again() {
+    let cable = Cable::new();
+    let mut pins = Pins::new(&cable, Duration::from_secs(60));
+    pins.0.lane = Some(stamp::Lane::Clsact);
+    let own = Host { lane: pins.0.lane, ..Host::default() };
+    let reflector = cable.far.begin(&["far0 --backend bpf"], &[], &own);
+    assert_eq!(packets(&cable.near.send(&format!("{SEND} -s 0"))), [[10, 10, 0]]);
+    assert_eq!(filters(&cable), 2);
+    let told = reflector.stop();
+    assert_eq!(told["paths"]["clsact"]["replies"], 10, "{told}");
+    assert_eq!(filters(&cable), 0, "nothing stays without pins");
+    drop(cable.far.begin(&["far0 --backend bpf"], &[], &pins.0).stop());
+    assert_eq!(packets(&cable.near.send(&format!("{SEND} -s 0"))), [[10, 10, 0]]);
+    let second = cable.far.begin(&["far0 --backend bpf"], &[], &pins.0);
+    assert_eq!(filters(&cable), 2, "they take the place of those that were left");
+    assert_eq!(packets(&cable.near.send(&format!("{SEND} -s 0"))), [[10, 10, 0]]);
+    assert_eq!(second.stop()["replies"], 20, "counts go on");
+    let near = cable.near.begin(&[], &["near0 10.7.0.1 -c 10 -i 2ms --backend bpf -s 0"], &own);
+    assert_eq!(packets(&near.end()), [[10, 10, 0]]);
+    let directory = pins.0.pinning.bpf_pin_dir.clone();
+    let gone = cable.far.place().run(|| stamp::detach(&directory, None).unwrap()).unwrap();
+    assert_eq!((gone.links, gone.reflectors, filters(&cable)), (2, 1, 0));
+}
