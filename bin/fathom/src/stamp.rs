@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Decode, Process, Service, Stamp, address};
-use crate::daemon::signals::Signals;
+use crate::daemon::signals::{Signal, Signals};
 use crate::failure::Failure;
 use crate::serving::{Listener, STAMP};
 use crate::settings::Input;
@@ -158,8 +158,12 @@ fn prepare(
     }
     let controls: Controls = system.controls();
     tokio::spawn(async move {
-        signals.again().await;
-        controls.stop();
+        loop {
+            match signals.next().await {
+                Signal::Stop => controls.stop(),
+                Signal::Reload => controls.reload(),
+            }
+        }
     });
     Ok(system)
 }

@@ -207,6 +207,12 @@ impl Reflector {
         self.sessions.expire(now);
     }
 
+    /// Changes the keys of a running reflector, but not how packets are protected.
+    pub fn set_keys(&mut self, keys: Keys) {
+        debug_assert_eq!(keys.is_empty(), self.policy.keys.is_empty());
+        self.policy.keys = keys;
+    }
+
     /// What is decided before the first packet.
     pub const fn policy(&self) -> &Policy {
         &self.policy

@@ -171,6 +171,7 @@ mod tests {
             loop {
                 match commands.next() {
                     Some(Command::Stop) => return,
+                    Some(Command::Reload) => {}
                     Some(Command::Show(part, reply)) => {
                         reply.send(document(part)).unwrap_or_default()
                     }

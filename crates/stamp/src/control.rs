@@ -32,6 +32,7 @@ pub(crate) enum Part {
 #[derive(Debug)]
 pub(crate) enum Command {
     Stop,
+    Reload,
     Show(Part, oneshot::Sender<Value>),
 }
 
@@ -54,6 +55,11 @@ impl Controls {
     /// Ends the service in good order.
     pub fn stop(&self) {
         self.send(Command::Stop);
+    }
+
+    /// Has it read its key files again.
+    pub fn reload(&self) {
+        self.send(Command::Reload);
     }
 
     /// Asks for a document; none comes when the service is over or has too much to do.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use net_sys::Route;
 use net_sys::tcx::Order;
 use stamp_bpf::{Doorbell, Event, Knobs, Notice, Peer, PortUse, Program, Sizes, Tables};
-use stamp_proto::reflector::{KeyPair, Policy, Prefix};
+use stamp_proto::reflector::{KeyPair, Keys, Policy, Prefix};
 use stamp_proto::timestamp::Format;
 
 use crate::clock::HostClock;
@@ -183,11 +183,26 @@ impl Kernel {
         Ok(())
     }
 
+    /// Has the reflector take other keys.
+    pub(crate) fn set_keys(&mut self, keys: &Keys) -> Result<(), Error> {
+        self.tables.set_keys(keys)?;
+        self.plan.policy.keys = keys.clone();
+        Ok(())
+    }
+
+    /// Puts a key of sessions of ours in the place of another, for all of them.
+    pub(crate) fn change_key(&mut self, old: &KeyPair, new: &KeyPair) -> Result<(), Error> {
+        let place = self.keys.iter().position(|known| known == old);
+        if let Some(number) = place {
+            self.tables.set_peer_key(number as u32, Some(new))?;
+            self.keys[number] = *new;
+        }
+        Ok(())
+    }
+
     /// Number of a key that sessions of ours are signed with.
     fn key(&mut self, pair: &KeyPair) -> Result<u32, Error> {
-        let is_same =
-            |known: &KeyPair| known.current == pair.current && known.previous == pair.previous;
-        let known = self.keys.iter().position(is_same);
+        let known = self.keys.iter().position(|known| known == pair);
         let number = known.unwrap_or(self.keys.len());
         if known.is_none() {
             self.tables.set_peer_key(number as u32, Some(pair))?;

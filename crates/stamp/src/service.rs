@@ -6,6 +6,7 @@
 
 mod answering;
 mod copies;
+mod keys;
 mod receive;
 mod reflecting;
 mod seats;
@@ -31,6 +32,7 @@ use crate::socket::{LONGEST, Socket};
 use crate::sync::{Discipline, Watch};
 
 pub(crate) use answering::{Answering, Path};
+pub(crate) use keys::KeyFiles;
 use receive::Packet;
 pub(crate) use reflecting::Reflecting;
 pub(crate) use sending::{Plan as SendingPlan, Sending};
@@ -183,9 +185,23 @@ impl Service {
         while let Some(command) = self.commands.next() {
             match command {
                 Command::Stop => self.stop(),
+                Command::Reload => self.read_keys(),
                 // Whoever asked may be gone.
                 Command::Show(part, reply) => drop(reply.send(outlet.show(self, part))),
             }
+        }
+    }
+
+    /// Takes over what the key files hold by now; what can't be used leaves the old keys.
+    fn read_keys(&mut self) {
+        for reflecting in &mut self.reflectors {
+            let kernel = reflecting.kernel.as_ref().map(|answering| answering.kernel);
+            let kernel = kernel.and_then(|at| self.kernels.get_mut(at));
+            tell_of_keys(reflecting.read_keys(kernel));
+        }
+        for sending in &mut self.senders {
+            let kernel = sending.kernel.and_then(|at| self.kernels.get_mut(at));
+            tell_of_keys(sending.read_keys(kernel));
         }
     }
 
@@ -332,6 +348,16 @@ impl Service {
             }
         }
         Ok(())
+    }
+}
+
+fn tell_of_keys(read: Result<bool, Error>) {
+    match read {
+        Ok(false) => {}
+        Ok(true) => tracing::info!(event = "key.rotated", "Keys have changed"),
+        Err(error) => {
+            tracing::warn!(event = "key.kept", %error, "The keys stay what they were");
+        }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::error::{ClockRefused, Error};
 use crate::outlet::Outlet;
 use crate::ports::Ports;
 use crate::resolver::Resolver;
-use crate::service::{Parts, Sending, Service};
+use crate::service::{KeyFiles, Parts, Sending, Service};
 use crate::settings::{Common, HistScale, Host, Reflect, Send, TimestampFormat, Timestamps};
 use crate::sync;
 use backend::Roles;
@@ -123,6 +123,10 @@ impl System {
         let over = service.run(&mut outlet)?;
         Ok(outlet.finish(&over))
     }
+}
+
+fn key_files(common: &Common) -> KeyFiles {
+    KeyFiles { current: common.key_file.clone(), previous: common.prev_key_file.clone() }
 }
 
 /// No card's times are believed before a packet has shown that they come, and that the

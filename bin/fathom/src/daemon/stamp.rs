@@ -85,6 +85,8 @@ impl Stage {
     pub(super) fn reload(&self, section: &Section) {
         let mut state = self.state();
         if state.section == *section {
+            // The key files it names may hold other keys by now.
+            state.run.iter().for_each(|run| run.controls.reload());
             return;
         }
         state.section = section.clone();

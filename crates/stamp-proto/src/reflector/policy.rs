@@ -21,7 +21,7 @@ pub enum Numbering {
 }
 
 /// The key of a session, and the one before it while senders change over.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyPair {
     /// What is tried first.
     pub current: Key,
@@ -30,7 +30,7 @@ pub struct KeyPair {
 }
 
 /// Keys by SSID, with one for all sessions that have none of their own.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Keys {
     /// For sessions that are not in [`Self::by_ssid`].
     pub default: Option<KeyPair>,

@@ -427,3 +427,23 @@ fn a_certain_delay_is_never_negative() {
         );
     }
 }
+
+#[test]
+fn another_session_begins_with_its_first_request_and_counts_go_on() {
+    let mut sender = Sender::new(settings());
+    let first = sent(&mut sender, 0);
+    sender.handle_reply(&octets(&reply(&first, 0, 0)), &arrival(45_000)).unwrap();
+    let second = sent(&mut sender, MS);
+    sender.begin_again(43);
+    assert_eq!((sender.settings().ssid, sender.ledger().open()), (43, 0..0));
+    let counts = sender.ledger().counts();
+    assert_eq!((counts.sent, counts.received, counts.lost.total()), (2, 1, 1));
+    let stray = sender.handle_reply(&octets(&reply(&second, MS, 0)), &arrival(MS + 45_000));
+    assert_eq!(stray, Err(Discard::Unsolicited));
+    let third = sent(&mut sender, 2 * MS);
+    assert_eq!((third.sequence, third.ssid), (0, Some(43)));
+    let answer = octets(&reply(&third, 2 * MS, 0));
+    assert!(sender.handle_reply(&answer, &arrival(2 * MS + 45_000)).is_ok());
+    let counts = sender.ledger().counts();
+    assert_eq!((counts.sent, counts.received, counts.pending()), (3, 2, 0));
+}

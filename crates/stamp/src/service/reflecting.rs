@@ -12,7 +12,7 @@ use stamp_proto::timestamp::Format;
 use stamp_proto::tlv::TimestampMethod;
 
 use super::copies::{Copies, Copy};
-use super::{Answering, Packet, Path};
+use super::{Answering, KeyFiles, Packet, Path};
 use crate::awaited::Awaited;
 use crate::clock::HostClock;
 use crate::histogram::HistogramFile;
@@ -34,6 +34,7 @@ pub(crate) struct Reflecting {
     /// The sockets it answers by, as the service counts them, and what was sent by each.
     sockets: Vec<(usize, Awaited<(SessionKey, u32)>)>,
     copies: Copies,
+    pub(crate) key_files: KeyFiles,
     /// Member links by the index of their device.
     pub(crate) members: Vec<(u32, u16)>,
     /// The programs that answer for it, where there are some.
@@ -63,6 +64,7 @@ impl Reflecting {
             sockets,
             copies: Copies::default(),
             members: Vec::new(),
+            key_files: KeyFiles::default(),
             kernel: None,
         }
     }

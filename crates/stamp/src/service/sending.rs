@@ -9,7 +9,7 @@ use stamp_proto::packet::Shape;
 use stamp_proto::sender::Moment;
 use stamp_proto::timestamp::Format;
 
-use super::Packet;
+use super::{KeyFiles, Packet};
 use crate::awaited::Awaited;
 use crate::clock::{HostClock, Own, Step};
 use crate::histogram::HistogramFile;
@@ -31,6 +31,7 @@ pub(crate) struct Sending {
     pub(crate) plan: Plan,
     /// The programs that take the times of its packets, as the service counts them.
     pub(crate) kernel: Option<usize>,
+    pub(crate) key_files: KeyFiles,
     /// How those are attached.
     pub(crate) lane: Option<Lane>,
     /// The device that was named is gone, or switched off.
@@ -88,6 +89,7 @@ impl Sending {
             plan,
             kernel: None,
             lane: None,
+            key_files: KeyFiles::default(),
             is_down: false,
             payload: Vec::new(),
         }

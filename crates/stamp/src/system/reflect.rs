@@ -2,7 +2,9 @@
 
 use stamp_proto::reflector::{Control, Numbering, Policy, Prefixes, Reflector};
 
-use super::{bins, device, enforce, histogram_path, nanoseconds, refuse_hardware, times};
+use super::{
+    bins, device, enforce, histogram_path, key_files, nanoseconds, refuse_hardware, times,
+};
 use crate::clock::HostClock;
 use crate::error::Error;
 use crate::histogram::HistogramFile;
@@ -32,6 +34,7 @@ pub(super) fn prepare(
     }
     let format = times(settings.common.timestamp_format);
     let mut reflecting = Reflecting::new(Reflector::new(policy), format, histogram, &sockets);
+    reflecting.key_files = key_files(&settings.common);
     for Member { device, id } in &settings.member {
         let index = nix::net::if_::if_nametoindex(device.as_str());
         let index = index.map_err(|_| Error::NoDevice { device: device.clone() })?;

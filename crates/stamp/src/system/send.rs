@@ -10,7 +10,9 @@ use stamp_proto::sender::{Sender, Settings, Timescale};
 use stamp_proto::tlv::{HEADER_LEN, Kind};
 use telemetry::metric::Histogram;
 
-use super::{bins, device, enforce, histogram_path, nanoseconds, refuse_hardware, times};
+use super::{
+    bins, device, enforce, histogram_path, key_files, nanoseconds, refuse_hardware, times,
+};
 use crate::clock::{HostClock, monotonic};
 use crate::error::{Error, Problem};
 use crate::histogram::HistogramFile;
@@ -52,7 +54,9 @@ pub(super) fn prepare(
         format: times(settings.common.timestamp_format),
         patience_ns: interval_ns.saturating_mul(3).max(nanoseconds(settings.timeout)),
     };
-    Ok(Sending::new(targets, timetable, plan, &sockets))
+    let mut sending = Sending::new(targets, timetable, plan, &sockets);
+    sending.key_files = key_files(&settings.common);
+    Ok(sending)
 }
 
 /// Refuses two senders that ask one address from one port.

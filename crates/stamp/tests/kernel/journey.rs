@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use stamp::settings::Host;
 
-use crate::laboratory::{Cable, packets};
+use crate::laboratory::{Cable, packets, until};
 
 fn key() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().unwrap();
@@ -68,9 +68,7 @@ fn two_hosts_measure_each_other_through_one_port() {
         &host,
     );
     // The one that began first found nobody at first.
-    crate::laboratory::until("both are over", || {
-        [&near, &far].iter().all(|running| running.sent() >= 400)
-    });
+    until("both are over", || [&near, &far].iter().all(|running| running.sent() >= 400));
     let (near, far) = (near.halt(), far.halt());
     assert_eq!(packets(&near.0), [[200, 200, 0]; 2]);
     for told in [&near.1, &far.1] {
@@ -98,4 +96,51 @@ fn what_leaves_and_comes_by_another_device_is_timed_by_the_socket() {
     let told = second.stop();
     assert_eq!(told["replies"], 20, "{told}");
     assert_eq!(reflector.stop()["requests"], 0);
+}
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn keys_change_under_way_without_a_packet_lost() {
+    let (cable, folder) = (Cable::new(), tempfile::tempdir().unwrap());
+    let file = |name: &str, key: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, key).unwrap();
+        path.display().to_string()
+    };
+    let (first, second) = ("the first of two keys", "the second of two keys");
+    let (there, before, here) = (file("there", first), file("before", first), file("here", first));
+    for backend in ["bpf", "socket"] {
+        std::fs::write(&there, first).unwrap();
+        std::fs::write(&here, first).unwrap();
+        let far = cable.far.reflect(&format!(
+            "far0 --backend {backend} --rate 0 --key-file {there} --prev-key-file {before}"
+        ));
+        let line = format!("near0 10.7.0.1 -i 2ms --backend {backend} --key-file {here}");
+        let near = cable.near.begin(&[], &[&line], &Host::default());
+        let sent = |more: u64| {
+            let from = near.sent();
+            until("packets go", || near.sent() >= from + more);
+        };
+        sent(20);
+        std::fs::write(&there, second).unwrap();
+        far.reload();
+        until("the old key is the previous one", || {
+            far.show("/reflector")["old_key"].as_u64() > Some(5)
+        });
+        std::fs::write(&here, second).unwrap();
+        near.reload();
+        let told = || far.show("/reflector")["old_key"].as_u64();
+        until("the new one is in use", || {
+            let before = told();
+            sent(10);
+            told() == before
+        });
+        std::fs::write(&here, "short").unwrap();
+        near.reload();
+        sent(10);
+        let (near, far) = (near.halt().0, far.stop());
+        let [[sent, received, lost]] = packets(&near)[..] else { panic!("{near}") };
+        assert_eq!((received, lost), (sent, 0), "{near}");
+        assert_eq!(far["dropped"]["hmac"], 0, "{far}");
+    }
 }

@@ -152,6 +152,11 @@ impl Running {
         self.finish()
     }
 
+    /// Has it read its keys again.
+    pub(crate) fn reload(&self) {
+        self.controls.reload();
+    }
+
     /// A document of now.
     pub(crate) fn show(&self, path: &str) -> Value {
         let request = Request::get(format!("/api/v1/stamp{path}")).body(Body::empty()).unwrap();

@@ -161,7 +161,7 @@ proptest! {
             };
             match step {
                 0 => drop(sent(&mut sender, now)),
-                1 => sender.handle_stamped(sequence, timestamp, at),
+                1 => drop(sender.handle_stamped(sequence, timestamp, at)),
                 2 => sender.handle_timeout(moment(now).mono),
                 3 => {
                     let overdue: Vec<_> = sender.overdue(moment(now).mono).collect();
