@@ -70,6 +70,16 @@ pub(crate) struct Parts {
     pub(crate) kernels: Vec<Kernel>,
 }
 
+/// What there is to look at.
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    sockets: bool,
+    commands: bool,
+    devices: bool,
+    /// The clock may have been set.
+    clock: bool,
+}
+
 /// What is left when everything is over.
 #[derive(Debug)]
 pub(crate) struct Over {
@@ -106,13 +116,19 @@ impl Service {
         let mut buffer = vec![0; LONGEST];
         outlet.begin(&self);
         while !self.is_over() {
-            self.wait()?;
-            self.obey(outlet);
-            self.look_at_devices()?;
+            let ready = self.wait()?;
+            if ready.commands {
+                self.obey(outlet);
+            }
+            if ready.devices {
+                self.look_at_devices()?;
+            }
             self.hear_bells()?;
-            self.read_all(&mut buffer)?;
+            if ready.sockets {
+                self.read_all(&mut buffer)?;
+            }
             self.send_due();
-            self.handle_time()?;
+            self.handle_time(ready.clock)?;
             outlet.look(&self);
         }
         self.senders.iter_mut().for_each(Sending::finish);
@@ -205,14 +221,17 @@ impl Service {
         }
     }
 
-    /// Until a packet comes, one is due, or a time is over.
-    fn wait(&self) -> Result<(), Error> {
+    /// Until a packet comes, one is due, or a time is over; tells what there is to look at.
+    fn wait(&self) -> Result<Ready, Error> {
         let due = self
             .senders
             .iter()
             .filter_map(Sending::next)
             .chain(self.reflectors.iter().filter_map(Reflecting::next))
             .fold(self.looked.after(LOOK_NS), MonoTime::min);
+        // Replies have their times already: where many come, none wakes the thread.
+        let is_busy = self.senders.iter().any(Sending::is_busy);
+        let due = if is_busy { due.min(monotonic().after(BELLS_NS)) } else { due };
         let ns = due.since(monotonic()).max(0) as u64;
         let timeout = Timespec::try_from(Duration::from_nanos(ns)).unwrap_or_default();
         let mut waits: Vec<PollFd<'_>> = self
@@ -223,14 +242,22 @@ impl Service {
         waits.push(PollFd::from_borrowed_fd(self.commands.as_fd(), PollFlags::IN));
         waits.push(PollFd::from_borrowed_fd(self.monitor.as_fd(), PollFlags::IN));
         waits.push(PollFd::from_borrowed_fd(self.clock_set.as_fd(), PollFlags::IN));
-        let bells = self.kernels.iter().map(Kernel::bell);
+        let bells = self.kernels.iter().map(Kernel::bell).filter(|_| !is_busy);
         waits.extend(bells.map(|bell| PollFd::from_borrowed_fd(bell, PollFlags::IN)));
         match poll(&mut waits, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => {
-                Err(Error::Socket { action: "waiting for packets", source: errno.into() })
+                return Err(Error::Socket { action: "waiting for packets", source: errno.into() });
             }
         }
+        let (sockets, others) = waits.split_at(self.sockets.len());
+        let is_ready = |wait: &PollFd<'_>| !wait.revents().is_empty();
+        Ok(Ready {
+            sockets: sockets.iter().any(is_ready),
+            commands: others.first().is_some_and(is_ready),
+            devices: others.get(1).is_some_and(is_ready),
+            clock: others.get(2).is_some_and(is_ready),
+        })
     }
 
     fn send_due(&mut self) {
@@ -239,11 +266,12 @@ impl Service {
         reflectors.iter_mut().for_each(|reflecting| reflecting.send_due(clock, sockets));
     }
 
-    fn handle_time(&mut self) -> Result<(), Error> {
+    fn handle_time(&mut self, is_clock_ready: bool) -> Result<(), Error> {
         let now = monotonic();
         let own = self.clock.own();
         self.senders.iter_mut().for_each(|sending| sending.handle_timeout(now, own));
-        if now.since(self.looked) < LOOK_NS && !self.was_clock_set()? {
+        let was_set = is_clock_ready && self.was_clock_set()?;
+        if now.since(self.looked) < LOOK_NS && !was_set {
             return Ok(());
         }
         self.looked = now;
@@ -259,7 +287,7 @@ impl Service {
         }
         for sending in &mut self.senders {
             step.into_iter().for_each(|step| sending.handle_local_step(step));
-            sending.judge(now);
+            sending.judge(now, own);
         }
         self.reflectors.iter_mut().for_each(|reflecting| reflecting.expire(now));
         self.follow_devices(false);
@@ -360,6 +388,9 @@ fn tell_of_keys(read: Result<bool, Error>) {
         }
     }
 }
+
+/// How long a reply may wait until it is counted, where many come.
+const BELLS_NS: i64 = 10_000_000;
 
 /// How often the clock is looked at, and what is only told roughly.
 const LOOK_NS: i64 = 1_000_000_000;

@@ -144,7 +144,7 @@ impl Target {
         if !bell.duplicate && self.sender.ledger().is_answered(bell.sequence) {
             return None;
         }
-        let slot = self.seat.as_ref()?.slot(bell.sequence)?;
+        let slot = self.seat.as_ref()?.rung_slot(bell.sequence)?;
         let answer = SlotAnswer { sequence: bell.reflector_sequence, ..slot.answer? };
         self.handle_answer(&slot, &answer, &bell.extensions, own).ok()
     }

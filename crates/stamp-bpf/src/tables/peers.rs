@@ -156,17 +156,23 @@ impl Window {
     ///
     /// When the map can't be read.
     pub fn slot(&self, sequence: u32) -> Result<Option<Slot>, Error> {
-        let read = || {
-            let index = sequence % self.slots.max_entries();
-            let found = self.slots.lookup(&index.to_ne_bytes(), MapFlags::ANY);
-            let found = found.map_err(Error::libbpf(Step::Read, "slots"))?;
-            Ok(found.and_then(|octets| SlotRecord::from_octets(&octets)))
-        };
-        let mut record = read()?;
-        // The program may have been at it; by the second reading it is done.
-        if record.is_some_and(|record| record.state == SLOT_ANSWERED) {
-            record = read()?;
+        match self.rung_slot(sequence)? {
+            // The program may have been at it; by the second reading it is done.
+            Some(slot) if slot.answer.is_some() => self.rung_slot(sequence),
+            other => Ok(other),
         }
+    }
+
+    /// The same of a request for whose reply a bell has rung: the program is done with it.
+    ///
+    /// # Errors
+    ///
+    /// When the map can't be read.
+    pub fn rung_slot(&self, sequence: u32) -> Result<Option<Slot>, Error> {
+        let index = sequence % self.slots.max_entries();
+        let found = self.slots.lookup(&index.to_ne_bytes(), MapFlags::ANY);
+        let found = found.map_err(Error::libbpf(Step::Read, "slots"))?;
+        let record = found.and_then(|octets| SlotRecord::from_octets(&octets));
         Ok(record
             .filter(|record| record.sequence == sequence && record.state >= SLOT_SENT)
             .map(|record| slot(&record)))

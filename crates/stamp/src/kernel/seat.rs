@@ -38,16 +38,22 @@ impl Seat {
 
     /// A request as it left, if it left through the programs, and its reply if there is one.
     pub(crate) fn slot(&self, sequence: u32) -> Option<Slot> {
-        let slot = self.window.slot(sequence);
-        slot.inspect_err(
-            |error| tracing::debug!(event = "stamp.slot", %error, "A slot can't be read"),
-        )
-        .ok()
-        .flatten()
+        told(self.window.slot(sequence))
+    }
+
+    /// The same where a bell has rung for the reply.
+    pub(crate) fn rung_slot(&self, sequence: u32) -> Option<Slot> {
+        told(self.window.rung_slot(sequence))
     }
 
     /// Replies whose checksum was wrong: the only ones that no socket sees.
     pub(crate) fn bad_checksums(&self) -> u64 {
         self.tables.discarded(self.index, Discard::Checksum).unwrap_or(0)
     }
+}
+
+fn told(slot: Result<Option<Slot>, stamp_bpf::Error>) -> Option<Slot> {
+    slot.inspect_err(|error| tracing::debug!(event = "stamp.slot", %error, "A slot can't be read"))
+        .ok()
+        .flatten()
 }

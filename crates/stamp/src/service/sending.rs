@@ -34,6 +34,8 @@ pub(crate) struct Sending {
     pub(crate) key_files: KeyFiles,
     /// How those are attached.
     pub(crate) lane: Option<Lane>,
+    /// The earliest time at which a request may be over.
+    timeout: Option<MonoTime>,
     /// The device that was named is gone, or switched off.
     pub(super) is_down: bool,
     payload: Vec<u8>,
@@ -54,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) count: u32,
     /// When to send nothing more.
     pub(crate) end: Option<MonoTime>,
+    /// Nanoseconds between two packets to one target.
+    pub(crate) interval_ns: i64,
     /// DSCP and ECN of requests.
     pub(crate) traffic_class: u8,
     /// Format of T1.
@@ -90,6 +94,7 @@ impl Sending {
             kernel: None,
             lane: None,
             key_files: KeyFiles::default(),
+            timeout: None,
             is_down: false,
             payload: Vec::new(),
         }
@@ -105,9 +110,14 @@ impl Sending {
 
     /// When something has to be done.
     pub(super) fn next(&self) -> Option<MonoTime> {
-        let timeouts = self.targets.iter().filter_map(|target| target.sender.poll_timeout());
         let due = self.timetable.next().map(|due| self.plan.end.map_or(due, |end| due.min(end)));
-        timeouts.chain(due).min()
+        self.timeout.into_iter().chain(due).min()
+    }
+
+    /// Whether so much is sent that waking up for each reply would cost more than all else.
+    pub(super) fn is_busy(&self) -> bool {
+        let per_second = self.targets.len() as f64 * 1e9 / self.plan.interval_ns.max(1) as f64;
+        self.kernel.is_some() && per_second > BUSY
     }
 
     /// True when nothing is left to send or to wait for.
@@ -145,6 +155,8 @@ impl Sending {
         target.begin(now.mono);
         let sequence =
             target.sender.request(now, ahead_s, clock.error_estimate(plan.format), payload);
+        let over = now.mono.after(target.sender.settings().timeout_ns);
+        self.timeout = Some(self.timeout.map_or(over, |timeout| timeout.min(over)));
         let mut own = sockets.iter_mut();
         let Some((socket, awaited)) =
             own.find(|(socket, _)| all[*socket].serves(target.address.ip()))
@@ -217,13 +229,22 @@ impl Sending {
         }
     }
 
+    /// Gives up what is over. No request is over before the time that was noted when the
+    /// oldest of them left, whatever was answered since.
     pub(super) fn handle_timeout(&mut self, now: MonoTime, own: Own) {
+        if self.timeout.is_some_and(|timeout| timeout <= now) {
+            self.give_up(now, own);
+        }
+    }
+
+    fn give_up(&mut self, now: MonoTime, own: Own) {
         for at in 0..self.targets.len() {
             for taken in self.targets[at].recover(now, own) {
                 self.tell(at, &taken, [KERNEL; 2], &[]);
             }
             self.targets[at].sender.handle_timeout(now);
         }
+        self.timeout = self.targets.iter().filter_map(|target| target.sender.poll_timeout()).min();
     }
 
     /// Goes on with the target at another address, which is another session.
@@ -257,7 +278,9 @@ impl Sending {
         }
     }
 
-    pub(super) fn judge(&mut self, now: MonoTime) {
+    pub(super) fn judge(&mut self, now: MonoTime, own: Own) {
+        // Losses that nothing explains are called unknown some time behind their timeout.
+        self.give_up(now, own);
         let patience = self.plan.patience_ns;
         for target in &mut self.targets {
             if self.is_down {
@@ -296,6 +319,9 @@ impl Sending {
         }
     }
 }
+
+/// Packets a second from which on replies are counted when there is time.
+const BUSY: f64 = 100.0;
 
 /// Who took a time.
 const KERNEL: &str = "kernel";

@@ -50,6 +50,7 @@ pub(super) fn prepare(
         samples: settings.samples.as_deref().map(Samples::create).transpose()?,
         count: settings.count,
         end: settings.duration.map(|duration| monotonic().after(nanoseconds(duration))),
+        interval_ns,
         traffic_class: traffic_class(settings),
         format: times(settings.common.timestamp_format),
         patience_ns: interval_ns.saturating_mul(3).max(nanoseconds(settings.timeout)),
