@@ -120,7 +120,7 @@ pub(crate) static TARGET_UP: Metric = Metric::gauge(
 pub(crate) static TARGET_INFO: Metric = Metric::info(
     "fathom_stamp_target_info",
     "The target's address, how the session is protected and what is known of the reflector.",
-    &["target", "address", "mode", "reflector"],
+    &["target", "address", "node", "mode", "reflector"],
 );
 pub(crate) static ROUNDTRIP: Metric = Metric::histogram(
     "fathom_stamp_roundtrip_seconds",

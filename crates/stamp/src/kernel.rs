@@ -75,6 +75,7 @@ impl Kernel {
         let tables = tables(&plan)?;
         let knobs = Knobs::new(&plan.policy, plan.format).watched(plan.watched).xdp(plan.xdp);
         let program = Program::load(&tables, &knobs)?;
+        tables.end_all_peers()?;
         tables.set_keys(&plan.policy.keys)?;
         tables.set_provisioned(plan.policy.provisioned.as_deref().unwrap_or_default())?;
         tables.set_ports(&plan.ports)?;

@@ -146,6 +146,8 @@ pub(crate) struct OffsetSummary {
     skew_ppb: Option<i64>,
     age_ns: i64,
     samples: u64,
+    /// When it is told no more, if no sample comes.
+    expires: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -321,12 +323,16 @@ impl OffsetSummary {
     fn of(tally: &Tally) -> Option<Self> {
         let now = monotonic();
         let offset = tally.offset(now)?;
+        let age_ns = now.since(offset.measured_at);
+        let left_ns = i128::from(tally.expire_ns().saturating_sub(age_ns));
+        let expires = Timestamp::from_nanosecond(Timestamp::now().as_nanosecond() + left_ns);
         Some(Self {
             offset_ns: offset.offset_ns,
             bound_ns: offset.bound_ns,
             skew_ppb: offset.skew_ppb,
-            age_ns: now.since(offset.measured_at),
+            age_ns,
             samples: offset.samples,
+            expires: expires.unwrap_or(Timestamp::MAX).to_string(),
         })
     }
 }
@@ -365,12 +371,12 @@ pub(crate) fn offsets(clock: &HostClock, senders: &[Sending]) -> Vec<OffsetEntry
         let measured = now.wall.as_ns() - now.mono.since(offset.measured_at);
         Some(OffsetEntry {
             from: "local",
-            to: target.name.clone(),
+            to: target.node.clone().unwrap_or_else(|| target.name.clone()),
             offset_ns: offset.offset_ns,
             bound_ns: offset.bound_ns,
             skew_ppb: offset.skew_ppb,
             measured_at: date(measured),
-            expires: date(measured + EXPIRE_NS),
+            expires: date(measured.saturating_add(target.tally.expire_ns())),
             samples: offset.samples,
             epoch: now.epoch,
         })
@@ -378,6 +384,3 @@ pub(crate) fn offsets(clock: &HostClock, senders: &[Sending]) -> Vec<OffsetEntry
     let known = senders.iter().flat_map(|sending| &sending.targets).filter_map(entry);
     known.filter(|entry| entry.samples > 0).collect()
 }
-
-/// How long an offset holds after its last sample.
-const EXPIRE_NS: i64 = 120_000_000_000;

@@ -166,6 +166,11 @@ impl Tally {
         self.estimator.estimate(now).filter(|_| !self.suspect)
     }
 
+    /// For how long an offset is told after the last sample.
+    pub(crate) const fn expire_ns(&self) -> i64 {
+        self.offset.expire_ns
+    }
+
     /// Times the other clock was set.
     pub(crate) const fn steps(&self) -> u64 {
         self.estimator.steps()

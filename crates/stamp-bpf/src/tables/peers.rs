@@ -123,6 +123,17 @@ impl Tables {
         remove(&self.maps.peers, "peers", peer_key(local, remote).octets())
     }
 
+    /// Ends all sessions of ours: those of an earlier process have nobody who reads their
+    /// slots.
+    ///
+    /// # Errors
+    ///
+    /// When the map can't be written.
+    pub fn end_all_peers(&self) -> Result<(), Error> {
+        let keys: Vec<_> = self.maps.peers.keys().collect();
+        keys.iter().try_for_each(|key| remove(&self.maps.peers, "peers", key))
+    }
+
     /// Hands over the key of this number, or takes it away.
     ///
     /// # Errors

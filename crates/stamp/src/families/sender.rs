@@ -148,7 +148,9 @@ fn info(targets: &[&Target]) -> Family {
         };
         let mode = target.sender.settings().mode().as_str();
         let address = target.address.ip().to_string();
-        family.push([name(target), address.into(), mode.into(), reflector.into()], 1_u64);
+        let node = target.node.clone().unwrap_or_default();
+        let labels = [name(target), address.into(), node.into(), mode.into(), reflector.into()];
+        family.push(labels, 1_u64);
     }
     family
 }

@@ -166,8 +166,13 @@ impl Roles<'_> {
             None => (Policy::default(), Format::Ntp, false),
         };
         let last = self.commons(group).any(|common| common.attach == Attach::Last);
-        let pins = reflector.filter(|_| host.pinning.pin).map(|(settings, _)| {
-            Pins::make(&host.pinning.bpf_pin_dir, settings.port[0], device(&settings.device))
+        let pins = reflector.filter(|_| host.pinning.pin).and_then(|(settings, _)| {
+            let pins = Pins::make(&host.pinning.bpf_pin_dir, settings.port[0], device(&settings.device));
+            // It answers all the same, for as long as the process lives.
+            pins.inspect_err(|error| {
+                tracing::warn!(event = "stamp.unpinned", %error, "The reflector ends with its process");
+            })
+            .ok()
         });
         Ok(Plan {
             ports: self.ports(group, ports, &policy),
@@ -178,7 +183,7 @@ impl Roles<'_> {
             format,
             watched,
             order: if last { Order::Last } else { Order::First },
-            pins: pins.transpose()?,
+            pins,
             lane: host.lane.map_or_else(Lane::best, Ok)?,
             lease: host.pinning.lease,
         })

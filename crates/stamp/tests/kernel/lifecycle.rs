@@ -106,3 +106,17 @@ fn without_links_filters_do_the_same_and_are_known_again() {
     let gone = cable.far.place().run(|| stamp::detach(&directory, None).unwrap()).unwrap();
     assert_eq!((gone.links, gone.reflectors, filters(&cable)), (2, 1, 0));
 }
+
+#[test]
+#[ignore = "root: needs network namespaces"]
+fn where_nothing_can_be_pinned_the_kernel_answers_for_as_long_as_the_process_lives() {
+    let cable = Cable::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let pinning =
+        Pinning { pin: true, bpf_pin_dir: elsewhere.path().join("pins"), ..Pinning::default() };
+    let own = Host { pinning, ..Host::default() };
+    let reflector = cable.far.begin(&["far0 --backend bpf"], &[], &own);
+    assert_eq!(packets(&cable.near.send(&format!("{SEND} -s 0"))), [[10, 10, 0]]);
+    assert_eq!(reflector.stop()["paths"]["tcx"]["replies"], 10);
+    assert_eq!(packets(&cable.near.send(&format!("{SEND} -s 0"))), [[10, 0, 10]]);
+}
