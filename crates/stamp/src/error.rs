@@ -202,6 +202,16 @@ pub enum Problem {
     /// Buckets that can't be.
     #[error("histogram_buckets must be finite and rise")]
     Buckets,
+    /// More than is taken.
+    #[error("{have} {what} are too many, {most} are taken")]
+    TooMany {
+        /// Of what there are too many.
+        what: &'static str,
+        /// How many there are.
+        have: usize,
+        /// How many are taken.
+        most: usize,
+    },
     /// Two targets with one name.
     #[error("{0} is named twice; each target once")]
     Twice(String),

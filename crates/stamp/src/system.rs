@@ -16,7 +16,7 @@ use telemetry::registry::Registry;
 use crate::api;
 use crate::clock::HostClock;
 use crate::control::Controls;
-use crate::error::{ClockRefused, Error};
+use crate::error::{ClockRefused, Error, Problem};
 use crate::outlet::Outlet;
 use crate::ports::Ports;
 use crate::resolver::Resolver;
@@ -125,6 +125,11 @@ impl System {
     }
 }
 
+/// Refuses more of something than is taken.
+fn at_most(most: usize, what: &'static str, have: usize) -> Result<(), Problem> {
+    if have > most { Err(Problem::TooMany { what, have, most }) } else { Ok(()) }
+}
+
 fn key_files(common: &Common) -> KeyFiles {
     KeyFiles { current: common.key_file.clone(), previous: common.prev_key_file.clone() }
 }
@@ -189,3 +194,6 @@ const fn times(format: TimestampFormat) -> Times {
 fn nanoseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
+
+/// Keys of one role.
+const MOST_KEYS: usize = 64;

@@ -281,6 +281,8 @@ fn wrong_command_lines_are_refused_at_once() {
     ] {
         assert!(parse::<SendLine>(line).is_err(), "{line}");
     }
+    let targets: Vec<_> = (0..1_025).map(|n| format!("127.1.{}.{}", n / 256, n % 256)).collect();
+    let many_targets = format!("auto -s 0 {}", targets.join(" "));
     for (line, words) in [
         ("auto 127.0.0.1 -s 0 -i 50us", "--interval"),
         ("auto 127.0.0.1 -s 0 -w 0", "--timeout"),
@@ -289,6 +291,7 @@ fn wrong_command_lines_are_refused_at_once() {
         ("auto 127.0.0.1 -s 0 --hist --floor 5 --ceiling 5", "below its ceiling"),
         ("auto 127.0.0.1 -s 0 --hist --floor 0 --hist-scale log10", "floor above 0"),
         ("auto 127.0.0.1 -s 0 --size 20", "--size"),
+        (&many_targets, "1025 targets are too many"),
         ("auto 127.0.0.1 -s 0 -i 100us --max-rate 100", "--max-rate"),
         ("auto 127.0.0.1 -s 0 --key-file /nowhere/key", "/nowhere/key"),
     ] {

@@ -35,6 +35,8 @@ pub(crate) struct Reflecting {
     sockets: Vec<(usize, Awaited<(SessionKey, u32)>)>,
     copies: Copies,
     pub(crate) key_files: KeyFiles,
+    /// Sessions that had no room when that was told last.
+    told_refused: (u64, Option<MonoTime>),
     /// Member links by the index of their device.
     pub(crate) members: Vec<(u32, u16)>,
     /// The programs that answer for it, where there are some.
@@ -65,6 +67,7 @@ impl Reflecting {
             copies: Copies::default(),
             members: Vec::new(),
             key_files: KeyFiles::default(),
+            told_refused: (0, None),
             kernel: None,
         }
     }
@@ -293,6 +296,7 @@ impl Reflecting {
     }
 
     pub(super) fn expire(&mut self, now: MonoTime) {
+        self.tell_of_room(now);
         self.reflector.expire(now);
         let by_kernel = match &mut self.kernel {
             None => Vec::new(),
@@ -306,6 +310,20 @@ impl Reflecting {
         self.near_end.retain(|key, _| known.contains(key));
     }
 
+    /// Tells once a minute that there is no room for more sessions.
+    fn tell_of_room(&mut self, now: MonoTime) {
+        let [_, refused, _] = self.session_counts();
+        let (told, at) = self.told_refused;
+        if refused > told && at.is_none_or(|at| now.since(at) >= MINUTE_NS) {
+            self.told_refused = (refused, Some(now));
+            tracing::warn!(
+                event = "session.table_full",
+                refused,
+                "There is no room for more sessions: their requests are answered without a number"
+            );
+        }
+    }
+
     fn clock(&self, host: &HostClock) -> Clock {
         let software = TimestampMethod::SoftwareLocal as u8;
         Clock {
@@ -317,6 +335,8 @@ impl Reflecting {
         }
     }
 }
+
+const MINUTE_NS: i64 = 60_000_000_000;
 
 /// So many of them before something else has its turn.
 const AT_ONCE: usize = 256;

@@ -3,7 +3,8 @@
 use stamp_proto::reflector::{Control, Numbering, Policy, Prefixes, Reflector};
 
 use super::{
-    bins, device, enforce, histogram_path, key_files, nanoseconds, refuse_hardware, times,
+    MOST_KEYS, at_most, bins, device, enforce, histogram_path, key_files, nanoseconds,
+    refuse_hardware, times,
 };
 use crate::clock::HostClock;
 use crate::error::Error;
@@ -21,6 +22,7 @@ pub(super) fn prepare(
     clock: &HostClock,
     ports: &mut Ports,
 ) -> Result<Reflecting, Error> {
+    check(settings)?;
     let bins = bins(&settings.common)?;
     let policy = policy(settings)?;
     refuse_hardware(&settings.common, &settings.device)?;
@@ -41,6 +43,17 @@ pub(super) fn prepare(
         reflecting.members.push((index, *id));
     }
     Ok(reflecting)
+}
+
+fn check(settings: &Reflect) -> Result<(), Error> {
+    let prefixes = settings.allow.len() + settings.deny.len() + settings.twamp_light.len();
+    let limits = [
+        at_most(MOST_PORTS, "ports", settings.port.len()),
+        at_most(MOST_KEYS, "keys", settings.common.key_file.len()),
+        at_most(MOST_PREFIXES, "prefixes", prefixes),
+    ];
+    let problems: Vec<_> = limits.into_iter().filter_map(Result::err).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Error::Settings(problems)) }
 }
 
 fn policy(settings: &Reflect) -> Result<Policy, Error> {
@@ -83,6 +96,9 @@ fn policy(settings: &Reflect) -> Result<Policy, Error> {
         own_macs: own.macs,
     })
 }
+
+const MOST_PORTS: usize = 16;
+const MOST_PREFIXES: usize = 4_096;
 
 /// Replies leave with a full TTL, so that the sender sees how far they came.
 const TTL: u8 = 255;

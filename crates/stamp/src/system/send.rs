@@ -11,7 +11,8 @@ use stamp_proto::tlv::{HEADER_LEN, Kind};
 use telemetry::metric::Histogram;
 
 use super::{
-    bins, device, enforce, histogram_path, key_files, nanoseconds, refuse_hardware, times,
+    MOST_KEYS, at_most, bins, device, enforce, histogram_path, key_files, nanoseconds,
+    refuse_hardware, times,
 };
 use crate::clock::{HostClock, monotonic};
 use crate::error::{Error, Problem};
@@ -122,6 +123,8 @@ fn check(settings: &Send) -> Result<usize, Error> {
         problems.extend(found);
     }
     problems.extend(padding(settings).err());
+    problems.extend(at_most(MOST_TARGETS, "targets", settings.targets.len()).err());
+    problems.extend(at_most(MOST_KEYS, "keys", settings.common.key_file.len()).err());
     let slots = window(settings.interval, settings.timeout);
     match slots {
         Some(slots) if problems.is_empty() => Ok(slots),
@@ -245,6 +248,9 @@ fn timescale(told: PeerTimescale, clock: &HostClock) -> Timescale {
         }
     }
 }
+
+/// What the kernel's programs have room for.
+const MOST_TARGETS: usize = 1_024;
 
 /// The shortest interval to one target.
 const SHORTEST: Duration = Duration::from_micros(100);
