@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use net_sys::Route;
 use net_sys::tcx::Order;
-use stamp_bpf::{Doorbell, Event, Knobs, Notice, Peer, PortUse, Program, Sizes, Tables};
+use stamp_bpf::{Doorbell, Event, Knobs, Notice, Peer, PortUse, Program, Sizes, Skew, Tables};
 use stamp_proto::reflector::{KeyPair, Keys, Policy, Prefix};
 use stamp_proto::timestamp::Format;
 
@@ -52,6 +52,8 @@ pub(crate) struct Plan {
     /// Where maps and links are to stay.
     pub(crate) pins: Option<Pins>,
     pub(crate) lane: Lane,
+    /// How wrong their clock is, on purpose.
+    pub(crate) skew: Skew,
     /// For how long the programs work on without us.
     pub(crate) lease: Duration,
 }
@@ -73,7 +75,10 @@ impl Kernel {
     /// Loads the programs and attaches them: from here on they answer.
     pub(crate) fn start(plan: Plan, clock: &HostClock) -> Result<Self, Error> {
         let tables = tables(&plan)?;
-        let knobs = Knobs::new(&plan.policy, plan.format).watched(plan.watched).xdp(plan.xdp);
+        let knobs = Knobs::new(&plan.policy, plan.format)
+            .watched(plan.watched)
+            .xdp(plan.xdp)
+            .skewed(plan.skew);
         let program = Program::load(&tables, &knobs)?;
         tables.end_all_peers()?;
         tables.set_keys(&plan.policy.keys)?;

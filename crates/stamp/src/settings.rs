@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Command, ValueEnum};
+use stamp_bpf::Skew;
 use stamp_proto::offset::Settings as Offsets;
 use stamp_proto::reflector::{Disclose, Prefix, Provisioned};
 
@@ -258,6 +259,8 @@ pub struct Host {
     pub buckets: Cow<'static, [f64]>,
     /// How programs are attached; the best way that the host has when absent.
     pub lane: Option<Lane>,
+    /// A wrong clock of the programs, so that tests know by how much it is wrong.
+    pub skew: Skew,
     /// Names of targets.
     pub named: Vec<Named>,
 }
@@ -283,6 +286,7 @@ impl Default for Host {
             offset: Offsets::default(),
             buckets: BUCKETS.into(),
             lane: None,
+            skew: Skew::default(),
             named: Vec::new(),
         }
     }

@@ -185,6 +185,7 @@ impl Roles<'_> {
             order: if last { Order::Last } else { Order::First },
             pins,
             lane: host.lane.map_or_else(Lane::best, Ok)?,
+            skew: host.skew,
             lease: host.pinning.lease,
         })
     }

@@ -7,4 +7,5 @@ mod journey;
 mod laboratory;
 mod left;
 mod lifecycle;
+mod offset;
 mod reflector;
