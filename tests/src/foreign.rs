@@ -46,6 +46,32 @@ impl Program {
         Self::load(SHORTCUT, &[&format!("-DTARGET={index}")])
     }
 
+    /// Counts the datagrams over IPv4 to each of two ports, and lets all pass.
+    ///
+    /// # Panics
+    ///
+    /// If clang or the kernel refuses.
+    pub fn counter(ports: [u16; 2]) -> Self {
+        let [first, second] = ports;
+        Self::load(COUNTER, &["-g", &format!("-DFIRST={first}"), &format!("-DSECOND={second}")])
+    }
+
+    /// What a counter has counted of both ports.
+    ///
+    /// # Panics
+    ///
+    /// If it is none.
+    pub fn counted(&self) -> [u64; 2] {
+        let map = self.directory.join("maps").join("seen");
+        let bpftool = Command::new("bpftool").args(["-j", "map", "dump", "pinned"]);
+        let dumped = run(bpftool.arg(map));
+        let dumped: serde_json::Value = serde_json::from_str(&dumped).unwrap_or_default();
+        [0, 1].map(|at| {
+            let amount = dumped[at]["formatted"]["value"].as_u64();
+            amount.unwrap_or_else(|| panic!("a counter has two counts: {dumped}"))
+        })
+    }
+
     fn load(source: &str, options: &[&str]) -> Self {
         let scratch = TempDir::new().unwrap_or_else(|error| panic!("scratch: {error}"));
         let [text, object] = ["foreign.c", "foreign.o"].map(|name| scratch.path().join(name));
@@ -57,7 +83,8 @@ impl Program {
         let made = Self { directory: PathBuf::from(directory), _scratch: scratch };
         fs::create_dir(&made.directory).unwrap_or_else(|error| panic!("bpffs: {error}"));
         let bpftool = Command::new("bpftool").args(["prog", "load"]).arg(&object);
-        run(bpftool.arg(made.path()).args(["type", "classifier"]));
+        let maps = made.directory.join("maps");
+        run(bpftool.arg(made.path()).args(["type", "classifier", "pinmaps"]).arg(maps));
         made
     }
 
@@ -134,7 +161,11 @@ pub fn tcx_programs(device: &Device, side: &str) -> Vec<u32> {
 
 fn remove(directory: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(directory)? {
-        fs::remove_file(entry?.path())?;
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => remove(&entry.path())?,
+            false => fs::remove_file(entry.path())?,
+        }
     }
     fs::remove_dir(directory)
 }
@@ -169,6 +200,39 @@ static long (*redirect_peer)(unsigned int, unsigned long long) = (void *)155;
 __attribute__((section("tc"), used)) int shortcut(struct __sk_buff *skb)
 {
 	return skb->protocol == __builtin_bswap16(0x0800) ? redirect_peer(TARGET, 0) : -1;
+}
+char terms[] __attribute__((section("license"), used)) = "GPL";
+"#;
+
+/// `bpf_map_lookup_elem` is helper 1, `bpf_skb_load_bytes` helper 26.
+const COUNTER: &str = r#"
+struct __sk_buff { unsigned int len, pkt_type, mark, queue_mapping, protocol; };
+struct {
+	int (*type)[2];
+	int (*max_entries)[2];
+	unsigned int *key;
+	unsigned long long *value;
+} seen __attribute__((section(".maps"), used));
+static void *(*look_up)(void *, const void *) = (void *)1;
+static long (*load)(const void *, unsigned int, void *, unsigned int) = (void *)26;
+__attribute__((section("tc"), used)) int counter(struct __sk_buff *skb)
+{
+	unsigned char udp;
+	unsigned short port;
+	unsigned int key;
+	unsigned long long *count;
+
+	if (skb->protocol != __builtin_bswap16(0x0800) || load(skb, 23, &udp, 1) || udp != 17 ||
+	    load(skb, 36, &port, 2))
+		return -1;
+	port = __builtin_bswap16(port);
+	if (port != FIRST && port != SECOND)
+		return -1;
+	key = port == SECOND;
+	count = look_up(&seen, &key);
+	if (count)
+		__sync_fetch_and_add(count, 1);
+	return -1;
 }
 char terms[] __attribute__((section("license"), used)) = "GPL";
 "#;

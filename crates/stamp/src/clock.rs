@@ -83,6 +83,15 @@ impl HostClock {
         Moment { wall, mono: now.mono.after(-ago), epoch: now.epoch }
     }
 
+    /// The moment at which the kernel received what has just been read, by the wall clock
+    /// alone. If that was set in between, nothing tells how long ago it was: then it is now.
+    pub(crate) fn received(&self, now: Moment, wall: WallTime) -> Moment {
+        let moved = now.wall.as_ns() - now.mono.as_ns() - self.difference.ns;
+        let ago = now.wall.since(wall);
+        let was_set = moved.unsigned_abs() > NOISE_NS || !(-NOISE..=MOST_AGO_NS).contains(&ago);
+        if was_set { now } else { Self::before(now, wall) }
+    }
+
     /// Looks again; tells whether the wall clock was set since the last look.
     pub(crate) fn look(&mut self) -> Result<Option<Step>, HostError> {
         self.state = clock_state()?;
@@ -200,6 +209,11 @@ const READINGS: usize = 16;
 /// slewed alike, so their difference changes by a step alone.
 const NOISE_NS: u64 = 50_000;
 
+const NOISE: i64 = NOISE_NS as i64;
+
+/// No packet waits for longer in a socket that is read all the time.
+const MOST_AGO_NS: i64 = 1_000_000_000;
+
 /// What the kernel itself takes for the error of a clock of which nothing is known.
 const UNKNOWN_NS: u64 = 16_000_000_000;
 
@@ -207,6 +221,7 @@ const UNKNOWN_NS: u64 = 16_000_000_000;
 mod tests {
     use super::HostClock;
     use stamp_proto::clock::WallTime;
+    use stamp_proto::sender::Moment;
     use stamp_proto::timestamp::Format;
 
     #[test]
@@ -223,6 +238,18 @@ mod tests {
         let then = HostClock::before(now, WallTime::from_ns(now.wall.as_ns() - 1_500));
         assert_eq!(now.mono.since(then.mono), 1_500);
         assert!(now.follows_evenly(&then));
+    }
+
+    #[test]
+    fn a_packet_that_came_before_the_clock_was_set_came_now() {
+        let clock = HostClock::read(1).unwrap();
+        let now = clock.now();
+        let came = |ago: i64| clock.received(now, WallTime::from_ns(now.wall.as_ns() - ago));
+        assert_eq!(now.mono.since(came(700_000).mono), 700_000);
+        assert_eq!((came(5_000_000_000), came(-5_000_000_000)), (now, now));
+        let set = Moment { wall: WallTime::from_ns(now.wall.as_ns() + 3_000_000), ..now };
+        let wall = WallTime::from_ns(now.wall.as_ns() + 2_000_000);
+        assert_eq!(clock.received(set, wall), set);
     }
 
     #[test]

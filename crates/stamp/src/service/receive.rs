@@ -6,7 +6,6 @@ use stamp_proto::clock::WallTime;
 use stamp_proto::sender::Arrival;
 
 use super::Service;
-use crate::clock::HostClock;
 use crate::error::Error;
 use crate::socket::{Datagram, Notice, Socket, Told};
 
@@ -58,7 +57,7 @@ impl Service {
     /// says that it is a request to the reflector on that port.
     fn handle(&mut self, at: usize, datagram: &Datagram, payload: &[u8]) {
         let now = self.clock.now();
-        let moment = datagram.told.at.map_or(now, |wall| HostClock::before(now, wall));
+        let moment = datagram.told.at.map_or(now, |wall| self.clock.received(now, wall));
         let Told { ttl, traffic_class, .. } = datagram.told;
         let arrival = Arrival { at: moment, ttl, traffic_class };
         let packet = Packet { payload, datagram, arrival };
