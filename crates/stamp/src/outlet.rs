@@ -19,13 +19,14 @@ use crate::system::Finished;
 pub(crate) struct Outlet {
     started: Timestamp,
     handle: Option<CollectorHandle>,
-    last: MonoTime,
+    /// When to show something again.
+    next: MonoTime,
 }
 
 impl Outlet {
     /// No outlet but files and documents.
     pub(crate) fn new() -> Self {
-        Self { started: Timestamp::now(), handle: None, last: monotonic() }
+        Self { started: Timestamp::now(), handle: None, next: monotonic().after(EACH_NS) }
     }
 
     /// Metrics of everything.
@@ -41,15 +42,18 @@ impl Outlet {
         Ok(())
     }
 
-    /// Shows what is new, once a second at most.
+    /// Shows what is new, once a second at most. Packets that are due wait meanwhile, so it
+    /// may take a hundredth of the time and no more: many targets are shown less often.
     pub(crate) fn look(&mut self, service: &Service) {
-        let now = monotonic();
-        if now.since(self.last) < EACH_NS {
+        let began = monotonic();
+        if began < self.next {
             return;
         }
-        self.last = now;
         self.publish(service);
         write(service.senders(), service.reflectors());
+        let now = monotonic();
+        let pause = now.since(began).saturating_mul(100).clamp(EACH_NS, LONGEST_NS);
+        self.next = began.after(pause);
     }
 
     /// Shows that the service has begun.
@@ -116,8 +120,9 @@ fn write(senders: &[Sending], reflectors: &[Reflecting]) {
     reflectors.iter().for_each(Reflecting::write_histogram);
 }
 
-/// How often files and metrics are brought up to date.
+/// How often files and metrics are brought up to date, and at the least.
 const EACH_NS: i64 = 1_000_000_000;
+const LONGEST_NS: i64 = 5_000_000_000;
 
 /// A thread that has shown nothing for so long hangs.
 const BEAT_LIMIT: std::time::Duration = std::time::Duration::from_secs(10);
