@@ -82,7 +82,8 @@ test-metrics: setup-test ## let promtool check what the agent shows
 	cargo build --workspace --bins --tests --locked --profile $(PROFILE)
 	$(AS_ROOT) scripts/check-metrics.sh $(abspath $(TARGET))/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/fathom
 
-bench: setup-test ## run the benchmarks, print a table and JSON
+bench: setup-test ## run the benchmarks, print tables and JSON
+	scripts/stamp-suite.sh >/dev/null
 	$(XTASK) bench flows
 
 soak: export FATHOM_CASES ?= 200000

@@ -24,7 +24,7 @@ use sample::Sample;
 /// A measuring system that has benchmarks.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum System {
-    /// Traffic of pods.
+    /// Traffic of pods, and delay between nodes.
     Flows,
 }
 
@@ -35,6 +35,7 @@ impl System {
             Self::Flows => &[
                 ("flow-model", "crates/flow-model"),
                 ("flow-bpf", "crates/flow-bpf"),
+                ("stamp-proto", "crates/stamp-proto"),
                 ("fathom-tests", "tests"),
             ],
         }

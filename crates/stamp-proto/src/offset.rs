@@ -195,35 +195,40 @@ impl Estimator {
 
     fn interval(&self, now: MonoTime) -> Option<(i64, i64)> {
         let rate = self.rate();
-        let low = self
-            .bins
-            .iter()
-            .map(|bin| bin.lower.limit_ns.saturating_sub(bin.lower.drift(now, rate)))
-            .max()?;
-        let high = self
-            .bins
-            .iter()
-            .map(|bin| bin.upper.limit_ns.saturating_add(bin.upper.drift(now, rate)))
-            .min()?;
+        let low = self.bins.iter().map(|bin| bin.lower.below(now, rate)).max()?;
+        let high = self.bins.iter().map(|bin| bin.upper.above(now, rate)).min()?;
         Some((low, high))
     }
 }
 
 impl Bin {
     fn add(&mut self, lower: Proof, upper: Proof, rate: Ppb) {
-        if lower.limit_ns >= self.lower.limit_ns {
+        self.rate = self.rate.max(rate);
+        // Each proves less with every moment: what counts is what both prove at the later one.
+        let at = self.lower.at.max(lower.at);
+        if lower.below(at, self.rate) >= self.lower.below(at, self.rate) {
             self.lower = lower;
         }
-        if upper.limit_ns <= self.upper.limit_ns {
+        let at = self.upper.at.max(upper.at);
+        if upper.above(at, self.rate) <= self.upper.above(at, self.rate) {
             self.upper = upper;
         }
-        self.rate = self.rate.max(rate);
         self.last = self.last.max(lower.at);
         self.samples += 1;
     }
 }
 
 impl Proof {
+    /// What the offset is not below at `now`.
+    fn below(&self, now: MonoTime, rate: Ppb) -> i64 {
+        self.limit_ns.saturating_sub(self.drift(now, rate))
+    }
+
+    /// What the offset is not above at `now`.
+    fn above(&self, now: MonoTime, rate: Ppb) -> i64 {
+        self.limit_ns.saturating_add(self.drift(now, rate))
+    }
+
     /// How far the clocks may have drifted apart between this proof and `now`.
     fn drift(&self, now: MonoTime, rate: Ppb) -> i64 {
         drift(now.since(self.at), rate)

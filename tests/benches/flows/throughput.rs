@@ -1,13 +1,12 @@
 //! What traffic loses while it is counted: with and without hooks, in turns.
 
-use std::env;
-
 use fathom_tests::daemon::{Daemon, Pins, Setup};
 use testkit::traffic::{Iperf, IperfReport};
 
 use crate::ground::Ground;
 use crate::process;
 use crate::report::{Row, spread};
+use crate::run::asked;
 
 pub(crate) fn run() -> Vec<Row> {
     let (ground, pins) = (Ground::with_pods(1), Pins::new());
@@ -99,10 +98,4 @@ fn rows(what: &str, unit: &'static str, rounds: &[[f64; 2]], reach: f64) -> Vec<
         cost("median of rounds", median).note(format!("{least:.1} to {most:.1}")),
         cost("minima", (on[0] / off[0] - 1.0) * 100.0),
     ]
-}
-
-/// A whole number of the environment.
-fn asked(name: &str, default: u32) -> u32 {
-    let value = env::var(name).ok().map(|text| text.parse());
-    value.map_or(default, |value| value.unwrap_or_else(|_| panic!("{name} is a whole number")))
 }

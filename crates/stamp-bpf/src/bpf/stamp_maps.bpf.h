@@ -31,10 +31,10 @@ struct {
 	__type(value, u64);
 } ports SEC(".maps");
 
-/* 32 devices with 16 addresses each; one too many is an error of user space. */
+/* 32 devices with 128 addresses each; one too many is an error of user space. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 512);
+	__uint(max_entries, 4096);
 	__type(key, struct stamp_local_key);
 	__type(value, struct stamp_local);
 } addresses SEC(".maps");

@@ -51,6 +51,20 @@ fn the_interval_is_the_sum_of_the_smallest_delays_wide() {
 }
 
 #[test]
+fn a_late_packet_that_was_a_little_slower_proves_more_than_an_early_one() {
+    let truth = Truth { offset_ns: 0, skew_ppb: 0 };
+    let mut estimator = Estimator::new(WINDOW);
+    let rate = 200_000;
+    assert!(truth.sample(&mut estimator, 0, 20_000, 20_000, rate));
+    assert!(truth.sample(&mut estimator, 900_000_000, 21_000, 21_000, rate));
+    let offset = estimator.estimate(at(900_000_000)).unwrap();
+    assert_eq!(offset.bound_ns, 21_000 + 1);
+    // One that took a millisecond proves less than what was known before.
+    assert!(truth.sample(&mut estimator, 950_000_000, 1_000_000, 1_000_000, rate));
+    assert!(estimator.estimate(at(950_000_000)).unwrap().bound_ns < 40_000);
+}
+
+#[test]
 fn nothing_is_known_before_the_first_sample() {
     assert_eq!(Estimator::new(WINDOW).estimate(at(0)), None);
 }
