@@ -28,8 +28,15 @@ impl HistogramFile {
         }
     }
 
-    /// Puts new counts in the place of the old ones; a reader sees either.
+    /// Puts new counts in the place of the old ones; a reader sees either. What is no
+    /// ordinary file, such as /dev/null, is written to and never replaced.
     fn write(&self, bins: &Bins) -> io::Result<()> {
+        if std::fs::metadata(&self.path).is_ok_and(|found| !found.is_file()) {
+            return std::fs::OpenOptions::new()
+                .write(true)
+                .open(&self.path)
+                .and_then(|mut file| file.write_all(bins.line().as_bytes()));
+        }
         let mut temporary = self.path.clone().into_os_string();
         temporary.push(".new");
         let temporary = Path::new(&temporary);
@@ -58,6 +65,19 @@ mod tests {
         file.write(&bins).unwrap();
         assert_eq!(std::fs::read_to_string(folder.path().join("hist")).unwrap(), "0 1 0 \n");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_is_no_ordinary_file_is_written_to_and_stays_what_it_is() {
+        use std::os::unix::fs::FileTypeExt;
+        let folder = tempfile::tempdir().unwrap();
+        let device = folder.path().join("device");
+        std::os::unix::fs::symlink("/dev/null", &device).unwrap();
+        let bins = Bins::new(3, 1e6, 2e6, Scale::Linear).unwrap();
+        HistogramFile::create(device.clone(), &bins).unwrap();
+        assert!(std::fs::metadata(&device).unwrap().file_type().is_char_device());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(HistogramFile::create(folder.path().into(), &bins).is_err());
     }
 
     #[test]
